@@ -1,0 +1,61 @@
+# Each target makes the virtual environment that it needs; the second time it is there already.
+#   make demo    the core only, as a user gets it: scans examples/media, writes telltale-report.html
+#   make test    everything: the tests, without the slow ones        make test-all   all tests
+#   make check   lint, format, types, layers, dependencies, licences make wheel      the wheel, tried
+#   make bench   benchmarks/RESULTS.md   make docs   docs/_build/html   make clean   remove all that
+# PYTHON=python3.12 make test   chooses the interpreter (3.11 or newer).
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .venv-demo/bin
+
+# One release is built for each kind of processor and known to work with timm and torchvision; elsewhere
+# the lower bounds of pyproject.toml decide.
+TORCH_x86_64  := torch==2.14.1 torchvision==0.29.1
+TORCH_aarch64 := torch==2.9.1 torchvision==0.24.1
+TORCH := $(TORCH_$(shell uname -m))
+EXTRAS := video,heif,train,tensorboard,dev,docs
+
+.PHONY: demo test test-all check wheel bench docs clean venv venv-demo
+
+demo: venv-demo
+	@started=$$(date +%s); code=0; \
+	$(DEMO)/telltale scan examples/media --report telltale-report.html || code=$$?; \
+	if [ $$code -gt 1 ]; then echo "the scan failed with exit code $$code" >&2; exit $$code; fi; \
+	echo "Scanned examples/media in $$(( $$(date +%s) - started )) s (exit code $$code: $$([ $$code = 1 ] && echo evidence found || echo nothing found))."; \
+	echo "Open this in a browser: $(CURDIR)/telltale-report.html"
+
+test: venv
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: venv
+	$(BIN)/python -m pytest
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+	$(BIN)/deptry src
+	$(BIN)/python tools/check_licences.py
+
+wheel: venv
+	$(BIN)/python tools/check_wheel.py
+
+bench: venv
+	$(BIN)/python benchmarks/bench.py
+
+docs: venv
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open this in a browser: $(CURDIR)/docs/_build/html/index.html"
+
+clean:
+	rm -rf .venv .venv-demo build dist docs/_build docs/methods telltale-report.html
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+venv:
+	@$(PYTHON) tools/make_venv.py .venv --extras $(EXTRAS) $(TORCH)
+
+venv-demo:
+	@$(PYTHON) tools/make_venv.py .venv-demo --extras video

@@ -1,0 +1,5 @@
+"""``python -m telltale``."""
+
+from telltale.cli import main
+
+main()

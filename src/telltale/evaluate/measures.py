@@ -1,0 +1,227 @@
+"""From predictions to figures: each with an interval, by slice, the worst slice named."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from telltale import metrics
+from telltale.evaluate.predictions import Predictions, Strings
+from telltale.evaluate.protocol import Protocol
+from telltale.evaluate.slices import leaks, slices
+
+Metric = Callable[..., float]
+
+LOWER_IS_BETTER = frozenset(
+    {
+        *("eer", "min_cllr", "apcer", "bpcer", "acer", "hter", "aurc", "brier", "ece", "cllr"),
+        *("bpcer_at_apcer_5", "unanswered", "undecided"),
+        *("genuine_called_forged", "forged_called_genuine"),
+    }
+)
+
+
+class Measure(NamedTuple):
+    """A figure with its 95 % interval; None where the sources are too few for one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Row(NamedTuple):
+    """The figures of one slice."""
+
+    slice: str  # "all", "kind = swap" …
+    genuine: int
+    forged: int
+    sources: int
+    measures: Mapping[str, Measure]
+
+
+class Evaluation(NamedTuple):
+    """All rows, the worst slice of each measure, and what a reader must know."""
+
+    name: str
+    threshold: float | None
+    rows: tuple[Row, ...]  # the first is "all"
+    worst: Mapping[str, tuple[str, float]]  # measure -> slice, value
+    notes: tuple[str, ...]
+    made_with: Mapping[str, str] = {}
+
+
+def measure(
+    predictions: Predictions, protocol: Protocol, threshold: float | None = None
+) -> Evaluation:
+    """Every figure of these rows and their slices, at a threshold that comes from elsewhere.
+
+    Args:
+        predictions: The rows to judge, of one split.
+        protocol: For slices, averaging and the bootstrap.
+        threshold: Without one, there are no error rates, only figures of ranking.
+    """
+    if protocol.average_by:
+        predictions = predictions.averaged(protocol.average_by)
+    rows = [_row("all", predictions, protocol, threshold)]
+    rows += [
+        _row(name, predictions.take(mask), protocol, threshold)
+        for column in protocol.slices
+        for name, mask in slices(predictions, column)
+    ]
+    notes = list(_notes(predictions, threshold))
+    notes += leaks(predictions, protocol)
+    return Evaluation(
+        predictions.name, threshold, tuple(rows), _worst(rows, protocol), tuple(notes)
+    )
+
+
+def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | None) -> Row:
+    answered = rows.take(~np.isnan(rows.scores)) if not np.isnan(rows.scores).all() else None
+    measures: dict[str, Measure] = {}
+    if answered is not None:
+        kinds = answered.columns.get("kind")
+        for key, metric in _metrics(answered, threshold).items():
+            columns = (kinds,) if kinds is not None and key in _BY_KIND else ()
+            if (figure := _figure(metric, answered, protocol, columns)) is not None:
+                measures[key] = figure
+    missing = _figure(_mean_score, _scored(rows, np.isnan(rows.scores)), protocol)
+    if missing is not None and missing.value:
+        measures["unanswered"] = missing
+    for key, wrong in _verdicts(rows).items():
+        if (figure := _figure(_mean_score, wrong, protocol)) is not None:
+            measures[key] = figure
+    forged = int(rows.labels.sum())
+    return Row(name, len(rows) - forged, forged, np.unique(rows.sources).size, measures)
+
+
+_BY_KIND = frozenset({"apcer", "acer", "bpcer_at_apcer_5"})
+
+
+def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
+    """The measures that the scores allow, by name."""
+    found: dict[str, Metric] = {
+        "auc": metrics.auc,
+        "eer": metrics.eer,
+        "average_precision": metrics.average_precision,
+        "tpr_at_fpr_1": partial(metrics.tpr_at_fpr, limit=0.01),
+        "bpcer_at_apcer_5": _bpcer_at_apcer_5,
+        "min_cllr": metrics.min_cllr,
+    }
+    if threshold is not None:
+        found |= {
+            "accuracy": partial(metrics.accuracy, threshold=threshold),
+            "bpcer": partial(metrics.bpcer, threshold=threshold),
+            "apcer": _at(metrics.apcer, threshold),
+            "acer": _at(metrics.acer, threshold),
+            "hter": partial(metrics.hter, threshold=threshold),
+            "aurc": partial(metrics.aurc, threshold=threshold),
+        }
+    if rows.scores.min() >= 0 and rows.scores.max() <= 1:
+        found |= {"brier": metrics.brier, "ece": metrics.ece, "cllr": _cllr}
+    return found
+
+
+def _at(metric: Metric, threshold: float) -> Metric:
+    """The metric at a threshold, kinds as an optional third argument."""
+
+    def at(scores: ArrayLike, labels: ArrayLike, kinds: ArrayLike | None = None) -> float:
+        return metric(scores, labels, threshold, kinds)
+
+    return at
+
+
+def _bpcer_at_apcer_5(
+    scores: ArrayLike, labels: ArrayLike, kinds: ArrayLike | None = None
+) -> float:
+    return metrics.bpcer_at_apcer(scores, labels, 0.05, kinds)
+
+
+def _cllr(scores: ArrayLike, labels: ArrayLike) -> float:
+    return metrics.cllr(metrics.log_odds(scores), labels)
+
+
+def _mean_score(scores: ArrayLike, labels: ArrayLike) -> float:
+    return float(np.mean(np.asarray(scores, np.float64)))
+
+
+def _figure(
+    metric: Metric, rows: Predictions, protocol: Protocol, columns: tuple[Strings, ...] = ()
+) -> Measure | None:
+    """The measure with its interval; None if these rows lack a class that it needs."""
+    try:
+        value = metric(rows.scores, rows.labels, *columns)
+    except metrics.OneClassError:
+        return None
+    try:
+        found = metrics.bootstrap(
+            metric,
+            rows.scores,
+            rows.labels,
+            rows.sources,
+            seed=protocol.seed,
+            resamples=protocol.resamples,
+            columns=columns,
+        )
+    except ValueError:  # fewer than two sources, or most draws of one class
+        return Measure(value)
+    return Measure(*found)
+
+
+def _scored(rows: Predictions, happened: ArrayLike) -> Predictions:
+    """The rows with 1 as score where something happened and 0 elsewhere."""
+    scores = np.asarray(happened, np.float64)
+    return Predictions(rows.name, rows.paths, rows.labels, scores, rows.sources)
+
+
+def _verdicts(rows: Predictions) -> dict[str, Predictions]:
+    """Events whose rates a user of verdicts feels, over the rows that they could befall."""
+    verdicts = rows.columns.get("verdict")
+    if verdicts is None:
+        return {}
+    undecided = _scored(rows, (verdicts != "yes") & (verdicts != "no"))
+    found = {"undecided": undecided}
+    for name, label, wrong in (
+        ("genuine_called_forged", 0, "yes"),
+        ("forged_called_genuine", 1, "no"),
+    ):
+        if (rows.labels == label).any():
+            found[name] = _scored(rows, verdicts == wrong).take(rows.labels == label)
+    return found
+
+
+def _worst(rows: list[Row], protocol: Protocol) -> dict[str, tuple[str, float]]:
+    worst: dict[str, tuple[str, float]] = {}
+    for row in rows[1:]:
+        if row.genuine + row.forged < protocol.smallest:
+            continue
+        for name, figure in row.measures.items():
+            sign = 1 if name in LOWER_IS_BETTER else -1
+            if name not in worst or sign * figure.value > sign * worst[name][1]:
+                worst[name] = (row.slice, figure.value)
+    return worst
+
+
+def _notes(rows: Predictions, threshold: float | None) -> Iterator[str]:
+    if (rows.sources == rows.paths).all():
+        yield "no sources are given: intervals treat each item as independent, which is too narrow"
+    answered = rows.take(~np.isnan(rows.scores)) if not np.isnan(rows.scores).all() else None
+    if answered is None:
+        yield "no item was answered"
+    elif answered.scores.min() < 0 or answered.scores.max() > 1:
+        yield "scores are no probabilities: Brier, ECE and Cllr are left out"
+    if threshold is None:
+        yield "no threshold was given or chosen on validation data: error rates are left out"
+    elif answered is not None and len(np.unique(answered.labels)) == 2:
+        fpr, tpr, _ = metrics.roc(answered.scores, answered.labels)
+        share = answered.labels.mean()
+        best = float(np.max(share * tpr + (1 - share) * (1 - fpr)))
+        now = metrics.accuracy(answered.scores, answered.labels, threshold)
+        yield (
+            f"accuracy {now:.3f}; a threshold chosen on these very items would have claimed "
+            f"{best:.3f}"
+        )
+    kinds = rows.columns.get("kind")
+    if kinds is not None and np.unique(kinds[rows.labels == 1]).size > 1:
+        yield "APCER, ACER and BPCER at APCER are those of the worst kind"

@@ -1,0 +1,101 @@
+"""What is measured and at which threshold, fixed before the test data are looked at."""
+
+import math
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from telltale import metrics
+from telltale.evaluate.predictions import Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What is measured and how; a flat TOML file of the same keys.
+
+    Args:
+        split: Rows to judge, if the data have a column ``split``.
+        threshold: Fixed beforehand; overrides ``select``.
+        select: How to choose the threshold on ``select_split``: "eer", or "fpr=0.02" for the
+            lowest with at most 2 % of genuine items called forged. Empty: do not choose.
+        select_split: The validation split.
+        slices: Columns to break the figures down by; numbers with many values go in quarters.
+        average_by: Column whose items are averaged to one score, e.g. "video".
+        smallest: Slices of fewer items cannot be the worst.
+        seed: Of the bootstrap.
+        resamples: Draws of the bootstrap.
+        survival: Whether a detector asks again after each degradation before its verdict.
+    """
+
+    split: str = "test"
+    threshold: float | None = None
+    select: str = ""
+    select_split: str = "val"
+    slices: tuple[str, ...] = ("kind", "source")
+    average_by: str = ""
+    smallest: int = 20
+    seed: int = 0
+    resamples: int = 1000
+    survival: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"want a finite threshold, got {self.threshold}")
+        if self.resamples < 1:
+            raise ValueError(f"want one resample or more, got {self.resamples}")
+        if self.select and ("test" in self.select_split.lower() or self.select_split == self.split):
+            raise ValueError(
+                f"a threshold chosen on split {self.select_split!r} flatters the figures of "
+                f'{self.split!r}; choose it on validation data (select_split = "val")'
+            )
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a protocol file; raises ValueError that names it."""
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ValueError(f"{path}: cannot be read as TOML ({error})") from None
+        known = [item.name for item in fields(cls)]
+        if unknown := sorted(set(table) - set(known)):
+            raise ValueError(f"{path}: unknown {', '.join(unknown)}; a protocol has {known}")
+        plain = cls()
+        for name, value in table.items():
+            want: tuple[type, ...] = (type(getattr(plain, name)),)
+            if name == "threshold":
+                want = (float, int)
+            elif name == "slices":
+                want = (list,)
+            if type(value) not in want:
+                raise ValueError(f"{path}: want {name} as {want[0].__name__}, got {value!r}")
+        if "slices" in table:
+            table["slices"] = tuple(str(column) for column in table["slices"])
+        try:
+            return cls(**table)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def choose_threshold(predictions: Predictions, protocol: Protocol) -> float:
+    """The threshold by ``protocol.select`` on the rows of ``protocol.select_split``.
+
+    Raises:
+        ValueError: If the rule is not known, or the split is missing or lacks a class.
+    """
+    rows = predictions.of_split(protocol.select_split)
+    rows = rows.averaged(protocol.average_by) if protocol.average_by else rows
+    rows = rows.take(~np.isnan(rows.scores))
+    rule, _, limit = protocol.select.partition("=")
+    if rule == "eer" and not limit:
+        return metrics.threshold_at_eer(rows.scores, rows.labels)
+    try:
+        if rule == "fpr":
+            return metrics.threshold_at_fpr(rows.scores, rows.labels, float(limit))
+    except metrics.OneClassError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"select = {protocol.select!r}: {error}") from None
+    raise ValueError(f'want select = "eer" or "fpr=0.02", got {protocol.select!r}')

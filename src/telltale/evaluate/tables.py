@@ -1,0 +1,185 @@
+"""An evaluation as Markdown, CSV, JSON or a table for the terminal."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from telltale.evaluate.measures import Evaluation, Measure, Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TITLES = {
+    "auc": "AUC",
+    "eer": "EER",
+    "average_precision": "AP",
+    "tpr_at_fpr_1": "TPR at FPR 1 %",
+    "bpcer_at_apcer_5": "BPCER at APCER 5 %",
+    "min_cllr": "min Cllr",
+    "accuracy": "accuracy",
+    "bpcer": "BPCER",
+    "apcer": "APCER",
+    "acer": "ACER",
+    "hter": "HTER",
+    "aurc": "AURC",
+    "brier": "Brier",
+    "ece": "ECE",
+    "cllr": "Cllr",
+    "unanswered": "no answer",
+    "undecided": "can't tell",
+    "genuine_called_forged": "genuine called forged",
+    "forged_called_genuine": "forged called genuine",
+}
+SHORT = ("auc", "eer", "tpr_at_fpr_1", "accuracy", "apcer", "bpcer", "ece")  # columns by slice
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """A JSON-ready dict; an infinite figure becomes the text "inf"."""
+    return {
+        "name": evaluation.name,
+        "threshold": evaluation.threshold,
+        "rows": [
+            {
+                "slice": row.slice,
+                "genuine": row.genuine,
+                "forged": row.forged,
+                "sources": row.sources,
+                "measures": {k: [_plain(end) for end in v] for k, v in row.measures.items()},
+            }
+            for row in evaluation.rows
+        ],
+        "worst": {k: [name, _plain(value)] for k, (name, value) in evaluation.worst.items()},
+        "notes": list(evaluation.notes),
+        "made_with": dict(evaluation.made_with),
+    }
+
+
+def to_csv(evaluation: Evaluation) -> str:
+    """A line a figure: slice, counts, measure, value, low, high."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("slice", "genuine", "forged", "sources", "measure", "value", "low", "high"))
+    for row in evaluation.rows:
+        for name, figure in row.measures.items():
+            ends = ("" if end is None else repr(float(end)) for end in figure)
+            writer.writerow((row.slice, row.genuine, row.forged, row.sources, name, *ends))
+    return text.getvalue()
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """All figures of the whole with the worst slice of each, then the main ones by slice."""
+    parts = [f"# {_cell(evaluation.name)}", _lead(evaluation)]
+    parts.append(_grid(("measure", "value", "95 % interval", "worst slice"), _whole(evaluation)))
+    if len(evaluation.rows) > 1:
+        shown = _shown(evaluation)
+        head = ("slice", "genuine", "forged", *(TITLES[name] for name in shown))
+        parts.append(_grid(head, [_by_slice(row, shown) for row in evaluation.rows]))
+    if evaluation.notes:
+        parts.append("\n".join(f"- {_cell(note)}" for note in evaluation.notes))
+    if evaluation.made_with:
+        made = (f"{name} {value}" for name, value in evaluation.made_with.items())
+        parts.append(_cell("Made with " + ", ".join(made) + "."))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_tables(evaluation: Evaluation) -> list["Table"]:
+    """The same as two tables for a rich console; the second only if there are slices."""
+    from rich.markup import escape  # `import telltale` need not pay for it
+    from rich.table import Table
+
+    def table(head: tuple[str, ...], rows: list[tuple[str, ...]], title: str | None) -> Table:
+        made = Table(title=title)
+        for number, name in enumerate(head):
+            made.add_column(name, justify="left" if number == 0 else "right")
+        for row in rows:
+            made.add_row(*map(escape, row))
+        return made
+
+    head: tuple[str, ...] = ("measure", "value", "95 % interval", "worst slice")
+    tables = [table(head, _whole(evaluation), f"{escape(evaluation.name)}: {_lead(evaluation)}")]
+    if len(evaluation.rows) > 1:
+        shown = _shown(evaluation)
+        head = ("slice", "genuine", "forged", *(TITLES[name] for name in shown))
+        tables.append(table(head, [_by_slice(row, shown) for row in evaluation.rows], None))
+    return tables
+
+
+def write(evaluation: Evaluation, path: Path) -> None:
+    """Write ``.md``, ``.csv`` or ``.json`` by the path's suffix; the old file stays till the end.
+
+    Raises:
+        ValueError: For another suffix, or where the file cannot be written; it names the file.
+    """
+    forms: dict[str, Callable[[Evaluation], str]] = {
+        ".md": to_markdown,
+        ".csv": to_csv,
+        ".json": lambda it: json.dumps(to_json(it), indent=1, ensure_ascii=False) + "\n",
+    }
+    if path.suffix not in forms:
+        raise ValueError(f"{path}: want a name that ends in .md, .csv or .json")
+    write_text(path, forms[path.suffix](evaluation))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text at once, or leave it as it was and raise ValueError that names it."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _lead(evaluation: Evaluation) -> str:
+    row = evaluation.rows[0]
+    fixed = "" if evaluation.threshold is None else f", threshold {evaluation.threshold:.4g}"
+    return f"{row.genuine} genuine, {row.forged} forged, {row.sources} sources{fixed}"
+
+
+def _whole(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, figure in evaluation.rows[0].measures.items():
+        worst, value = evaluation.worst.get(name, ("", math.nan))
+        where = f"{_number(value)} ({worst})" if worst else ""
+        rows.append((TITLES[name], _number(figure.value), _interval(figure), where))
+    return rows
+
+
+def _shown(evaluation: Evaluation) -> list[str]:
+    return [name for name in SHORT if any(name in row.measures for row in evaluation.rows)]
+
+
+def _by_slice(row: Row, shown: list[str]) -> tuple[str, ...]:
+    cells = []
+    for name in shown:
+        figure = row.measures.get(name)
+        cells.append("" if figure is None else f"{_number(figure.value)} {_interval(figure)}")
+    return (row.slice, str(row.genuine), str(row.forged), *(cell.strip() for cell in cells))
+
+
+def _interval(figure: Measure) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"[{_number(figure.low)}, {_number(figure.high)}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _plain(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def _grid(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

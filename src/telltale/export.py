@@ -1,0 +1,178 @@
+"""A trained network as one ONNX file that the scan runs without torch, and its smaller forms.
+
+The file takes ``images`` (B, 3, S, S), float sRGB in [0, 1], and gives ``logit`` (B,) and, from a
+network that locates, ``heatmap`` (B, h, w), both log-odds of the claim in nats.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-4  # largest difference to torch, in nats
+
+
+class Gate(NamedTuple):
+    """What a smaller form of a network costs and gains."""
+
+    kept: bool
+    auc_full: float
+    auc_small: float
+    speed: float  # images a second, small over full
+    bytes_full: int
+    bytes_small: int
+
+
+def export_onnx(network: Any, path: Path, *, size: int, grid: int | None = None) -> float:
+    """Write a detector as ONNX and check it against torch; returns the largest difference.
+
+    Args:
+        network: In eval mode; merge what can be merged before.
+        path: Written to a temporary file first, then renamed.
+        size: S in pixels.
+        grid: Side of the heat map; None leaves the mask out.
+
+    Raises:
+        ValueError: If ONNX Runtime's answers differ by more than ``TOLERANCE``.
+    """
+    import onnx
+    import onnxruntime
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Exported(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:
+            evidence = self.network(images)
+            if grid is None or evidence.mask is None:
+                return evidence.logit
+            return evidence.logit, functional.adaptive_avg_pool2d(evidence.mask, grid)[:, 0]
+
+    names = ["logit"] if grid is None else ["logit", "heatmap"]
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module = Exported().eval()
+    program = torch.onnx.export(
+        module,
+        (images,),
+        dynamo=True,
+        input_names=["images"],
+        output_names=names,
+        dynamic_shapes={"images": {0: torch.export.Dim("B", min=1, max=4096)}},
+        opset_version=18,
+        verbose=False,
+    )
+    if program is None:
+        raise ValueError(f"{path}: torch could not export the network")
+    model = program.model_proto
+    for name in ("doc_string", "producer_version"):
+        model.ClearField(name)
+    for node in model.graph.node:  # the exporter writes source paths of this machine into nodes
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    del model.metadata_props[:]
+    onnx.checker.check_model(model)
+    onnx.save(model, str(part))
+    session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for count in (1, 3):
+        given = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(count))
+        with torch.no_grad():
+            wanted = module(given)
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        got = session.run(None, {"images": given.numpy()})
+        for theirs, ours in zip(got, wanted, strict=True):
+            worst = max(worst, float(np.abs(theirs - ours.numpy()).max()))
+    if worst > TOLERANCE:
+        part.unlink()
+        raise ValueError(f"{path}: ONNX Runtime differs from torch by {worst:.1e} nats")
+    part.replace(path)
+    return worst
+
+
+def quantise(full: Path, small: Path) -> None:
+    """Write an int8 form: weights per channel, activations scaled as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    part = small.with_name(small.name + ".part")
+    quantize_dynamic(
+        str(full),
+        str(part),
+        per_channel=True,
+        reduce_range=True,  # 7 bits: without VNNI, 8 × 8 bit products overflow 16 bits
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul", "Gemm"],  # convolutions get slower
+    )
+    part.replace(small)
+
+
+def halve(full: Path, small: Path) -> None:
+    """Write a form whose large weights are stored as float16 and used as float32.
+
+    It is half the size, computes like the full one, and loads on any ONNX Runtime.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(full))
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < 1024:
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values, name + "_half"))
+        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
+    for place, node in enumerate(casts):
+        model.graph.node.insert(place, node)
+    onnx.checker.check_model(model)
+    part = small.with_name(small.name + ".part")
+    onnx.save(model, str(part))
+    part.replace(small)
+
+
+def gate(
+    full: Path,
+    small: Path,
+    images: NDArray[np.float32],
+    auc: Callable[[NDArray[np.float64]], float],
+    *,
+    points: float = 0.005,
+) -> Gate:
+    """Keep a smaller form only if it is faster and its AUC within ``points`` of the full one.
+
+    Args:
+        images: (N, 3, S, S) validation crops.
+        auc: From the N logits to the AUC.
+    """
+    import onnxruntime
+
+    logits, seconds = [], []
+    for path in (full, small):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session.run(None, {"images": images[:16]})
+        began = time.perf_counter()
+        parts = [
+            session.run(None, {"images": images[start : start + 16]})[0]
+            for start in range(0, len(images), 16)
+        ]
+        seconds.append(time.perf_counter() - began)
+        logits.append(np.concatenate(parts).astype(np.float64))
+    before, after = auc(logits[0]), auc(logits[1])
+    speed = seconds[0] / seconds[1]
+    return Gate(
+        after >= before - points and speed > 1,
+        before,
+        after,
+        speed,
+        full.stat().st_size,
+        small.stat().st_size,
+    )

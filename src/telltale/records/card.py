@@ -1,0 +1,92 @@
+"""A method's card and its weights: what the catalogue knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One weights file: where it came from, what it was measured to do, where it may be used.
+
+    Args:
+        file: Name in ``telltale/weights``.
+        sha256: Of the file's bytes, hexadecimal.
+        license: SPDX expression of the weights.
+        trained_on: Data, seed and recipe in words.
+        input: How media become arrays: ``size`` in pixels, ``crop``, ``margin``.
+        metrics: Name to ``[value, low, high]``, the last two a 95 % interval.
+        calibration: ``slope``, ``intercept`` and ``covariance`` from logits to log-odds,
+            ``limit`` the largest |log10 LR| that the validation data support.
+        operating_range: Quality measure to ``[low, high]``; outside, the verdict is "can't tell".
+        threshold: Score in [0, 1] between "no" and "yes".
+        doubt: Half-width of "can't tell" round the threshold, in score.
+    """
+
+    file: str
+    sha256: str
+    license: str
+    trained_on: str
+    input: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    operating_range: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float = 0.5
+    doubt: float = 0.1
+    source: str = ""
+    notice: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("file", "sha256", "license", "trained_on"):
+            if not getattr(self, name):
+                raise ValueError(f"weights {self.file or '(no file)'}: {name} is missing")
+        if not 0 < self.threshold < 1 or not 0 <= self.doubt < 0.5:
+            raise ValueError(f"weights {self.file}: want threshold in (0, 1) and doubt in [0, 0.5)")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A method as the catalogue knows it, read from ``<slug>.toml``.
+
+    Args:
+        network: ``"module:Class"``; imported only when it is built.
+        verb: What it is for: "detect", "perturb", "revise", "certify" …
+        claim: What a score of 1 asserts, in words.
+        takes: Arguments of ``forward``.
+        learns_from: Arguments of ``loss``.
+        tiny: Settings of a model that trains in seconds.
+    """
+
+    slug: str
+    title: str
+    source: str
+    network: str
+    verb: str
+    claim: str
+    code: str = "not published"
+    takes: tuple[str, ...] = ()
+    learns_from: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[Weights, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("slug", "title", "source", "verb", "claim"):
+            if not getattr(self, name):
+                raise ValueError(f"card {self.slug or '(no slug)'}: {name} is missing")
+
+    @classmethod
+    def from_toml(cls, slug: str, table: Mapping[str, Any]) -> Self:
+        """Make a card from a parsed TOML table; raises ValueError for a key it does not know."""
+        known = set(cls.__dataclass_fields__) - {"slug"}
+        if unknown := sorted(set(table) - known):
+            raise ValueError(f"card {slug}: unknown {', '.join(unknown)}; it has {sorted(known)}")
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in table.items()
+        }
+        try:
+            weights = tuple(Weights(**entry) for entry in table.get("weights", ()))
+            return cls(**{**values, "slug": slug, "weights": weights})
+        except TypeError as error:
+            raise ValueError(f"card {slug}: {error}") from None

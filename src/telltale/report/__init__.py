@@ -1,0 +1,16 @@
+"""Reports for people and machines: an HTML page, a terminal, JSON lines."""
+
+from telltale.report.drawing import reread
+from telltale.report.jsonl import JsonLines, done, read_jsonl
+from telltale.report.page import write_html
+from telltale.report.terminal import print_report, print_summary
+
+__all__ = [
+    "JsonLines",
+    "done",
+    "print_report",
+    "print_summary",
+    "read_jsonl",
+    "reread",
+    "write_html",
+]

@@ -1,0 +1,103 @@
+"""The pictures on the page: thumbnails and coloured heat maps, as data URIs."""
+
+import base64
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from telltale.records import Finding, Region, Report
+
+Pixels = NDArray[np.uint8]
+
+# Heat to red, green, blue, alpha: lightness rises with heat, so that it reads in grey and for
+# colour-blind eyes; nothing is drawn where nothing speaks for the claim.
+_HEAT = np.array([0.0, 0.3, 0.55, 0.8, 1.0])
+_COLORS = np.array(
+    [
+        [60, 0, 90, 0],
+        [90, 10, 130, 70],
+        [200, 40, 90, 165],
+        [250, 140, 30, 215],
+        [255, 240, 130, 235],
+    ]
+)
+
+
+def thumbnail(pixels: Pixels, long_side: int) -> str:
+    """Pixels (H, W, 3) as a JPEG data URI of at most ``long_side`` pixels; never enlarged."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _data_uri(image, "jpeg", quality=82, optimize=True, progressive=True)
+
+
+def heat(heatmap: NDArray[np.float32]) -> str:
+    """A heat map (h, w) in [0, 1] as a coloured PNG data URI; the browser smooths it."""
+    rgba = np.stack([np.interp(heatmap, _HEAT, channel) for channel in _COLORS.T], -1)
+    return _data_uri(Image.fromarray(np.rint(rgba).astype(np.uint8), "RGBA"), "png", optimize=True)
+
+
+def heat_legend() -> str:
+    """The colours of :func:`heat` from 0 on the left to 1 on the right, as a PNG data URI."""
+    return heat(np.linspace(0, 1, 64, dtype=np.float32)[None])
+
+
+def reread(report: Report) -> Pixels:
+    """The picture of a report, read again from its path: of a video, the frame that scored highest.
+
+    Raises:
+        ValueError: If the file is gone, cannot be read, or is not what was scanned.
+    """
+    from telltale.media import read_picture, read_video  # here: it loads the codecs
+
+    path = Path(report.subject.path)
+    if report.subject.kind == "picture":
+        picture = read_picture(path)
+        if picture.subject.sha256 != report.subject.sha256:
+            raise ValueError("the file has changed since it was scanned")
+        return picture.pixels
+    points = [point for finding in report.findings for point in finding.timeline]
+    peak = max(points, key=lambda point: point[1], default=(0.0, 0.0))[0]
+    subject, frames = read_video(path)
+    if subject.sha256 != report.subject.sha256:
+        raise ValueError("the file has changed since it was scanned")
+    for frame in frames:
+        if frame.seconds >= peak:
+            return frame.pixels
+    raise ValueError("the video has no frame at the time that was scanned")
+
+
+def corner(region: Region, width: int, height: int) -> tuple[float, float]:
+    """Where a region's label goes: its first corner, in % of the picture, kept inside it."""
+    angle = math.radians(region.angle)
+    left, up = -region.width / 2, -region.height / 2
+    x = region.x - left + left * math.cos(angle) - up * math.sin(angle)
+    y = region.y - up + left * math.sin(angle) + up * math.cos(angle)
+    return min(max(100 * x / width, 0.5), 95.0), min(max(100 * y / height, 0.5), 93.0)
+
+
+def timeline(finding: Finding) -> str:
+    """An SVG path of a video's scores over time in a box of 1000 × 100, 1 at the top.
+
+    Frames without a score leave a gap.
+    """
+    last = max((seconds for seconds, _ in finding.timeline), default=0.0) or 1.0
+    path, pen = [], "M"
+    for seconds, score in finding.timeline:
+        if math.isnan(score):
+            pen = "M"
+            continue
+        path.append(f"{pen}{1000 * seconds / last:.1f} {100 - 100 * score:.1f}")
+        if pen == "M":
+            path.append("h2")  # a frame between two gaps is a dot, not nothing
+        pen = "L"
+    return "".join(path)
+
+
+def _data_uri(image: Image.Image, form: str, **options: object) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,0 +1,266 @@
+"""The report as one HTML file that asks the network for nothing and reads without a script."""
+
+import base64
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path, PurePath
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telltale.calibrate import in_words
+from telltale.records import Failure, Finding, Report, Verdict
+from telltale.report import drawing, words
+
+if TYPE_CHECKING:
+    import jinja2
+
+_ORDER: tuple[Verdict, ...] = ("no", "can't tell", "yes")
+_TONES: Mapping[str, str] = {"yes": "yes", "can't tell": "unsure", "no": "no"}
+_MARKS: Mapping[str, str] = {"yes": "■", "can't tell": "◧", "no": "□"}
+# Long side of a thumbnail in pixels, up to this many files: a page of 500 stays below 30 MB.
+_SIZES = ((50, 1000), (500, 480), (math.inf, 320))
+_UNFOLDED = 10  # files up to which hashes and limits stand open
+
+
+def write_html(
+    path: Path,
+    reports: Iterable[Report],
+    failures: Iterable[Failure] = (),
+    *,
+    pictures: Callable[[Report], NDArray[np.uint8]] = drawing.reread,
+) -> None:
+    """Write one self-contained page on all reports.
+
+    Reports are taken one at a time and only a line of each is kept, so that they may come from a
+    running scan; ``failures`` are read after the last one. The page replaces ``path`` when it is
+    whole: whatever happens before, an old report stays as it is.
+
+    Args:
+        path: The page; its folder must exist.
+        reports: In the order of the page. If it has a length, it decides on the thumbnails' size.
+        failures: Files that could not be read.
+        pictures: A report's picture (H, W, 3) in sRGB. If it raises ValueError or OSError, the
+            page says why there is no picture.
+
+    Raises:
+        ValueError: If ``path`` is a folder or its folder does not exist.
+        OSError: If the page cannot be written, e.g. on a full disk.
+    """
+    total = len(reports) if isinstance(reports, Sized) else 0
+    template = _templates().get_template
+    rows: list[dict[str, Any]] = []
+    with _replacing(path) as page, _spool(path) as body:
+        for number, report in enumerate(reports, 1):
+            rows.append(_row(number, report))
+            parts = _article(number, report, pictures, total or number)
+            body.writelines(template("file.html").generate(parts, many=total != 1))
+        failed = tuple(failures)
+        css, js = _text("page.css"), _text("page.js")
+        head = {
+            "rows": rows,
+            "failures": failed,
+            "counts": _counts(rows),
+            "title": _title(rows, failed),
+            "when": _when(rows),
+            "css": css,
+            "policy": _policy(css, js),
+        }
+        page.writelines(template("head.html").generate(head))
+        body.seek(0)
+        shutil.copyfileobj(body, page)
+        page.writelines(template("tail.html").generate(failures=failed, js=js))
+
+
+def _row(number: int, report: Report) -> dict[str, Any]:
+    """What the table on top says of a report: small, for it is kept until the end."""
+    gravest = report.gravest
+    return {
+        "number": number,
+        "path": report.subject.path,
+        "verdict": report.verdict,
+        "rank": f"{2 - _ORDER.index(report.verdict)}{report.subject.path}",
+        "says": words.report_headline(report),
+        "score": gravest.score if gravest else math.nan,
+        "log10_lr": gravest.log10_lr if gravest else math.nan,
+        "range": words.survival_range(gravest) if gravest else None,
+        "why": gravest.notes[0] if gravest and gravest.notes else "",
+        "made_at": report.made_at,
+    }
+
+
+def _article(
+    number: int,
+    report: Report,
+    pictures: Callable[[Report], NDArray[np.uint8]],
+    files: int,
+) -> dict[str, Any]:
+    """What the template needs for one file, of ``files`` known so far."""
+    subject = report.subject
+    picture, missing = "", ""
+    try:
+        size = next(size for most, size in _SIZES if files <= most)
+        picture = drawing.thumbnail(pictures(report), size)
+    except (ValueError, OSError) as error:
+        missing = str(error)
+    marked = [
+        {
+            "number": place,
+            "finding": finding,
+            "heat": "" if finding.heatmap is None else drawing.heat(finding.heatmap),
+            "boxed": True,
+            "corner": drawing.corner(finding.region, subject.width, subject.height),
+        }
+        for place, finding in enumerate(report.findings, 1)
+        if finding.region is not None
+    ]
+    limits: dict[str, dict[str, None]] = {}
+    for finding in report.findings:
+        if finding.limits:
+            limits.setdefault(finding.slug, {}).update(dict.fromkeys(finding.limits))
+    seen = [f"{k}: {f.about}, {words.headline(f.verdict, f.claim)}" for k, f in _outlined(report)]
+    return {
+        "number": number,
+        "report": report,
+        "picture": picture,
+        "missing": missing,
+        "marked": marked,
+        "limits": limits,
+        "alt": "; ".join([f"The {subject.kind} that was scanned", *seen]),
+        "legend": drawing.heat_legend(),
+        "timelines": [drawing.timeline(finding) for finding in report.findings],
+        "unfolded": files <= _UNFOLDED,
+    }
+
+
+def _outlined(report: Report) -> Iterator[tuple[int, Finding]]:
+    return ((k, f) for k, f in enumerate(report.findings, 1) if f.region is not None)
+
+
+def _counts(rows: list[dict[str, Any]]) -> list[tuple[Verdict, int, str]]:
+    """Verdict, number of files and words for those that occur, the gravest first."""
+    counts = []
+    for verdict in reversed(_ORDER):
+        says = [row["says"] for row in rows if row["verdict"] == verdict]
+        if says:  # files of different claims share a count: then the plain words
+            plain = {"yes": "Evidence found", "no": "No evidence found"}.get(verdict, "Can't tell")
+            counts.append((verdict, len(says), says[0] if len(set(says)) == 1 else plain))
+    return counts
+
+
+def _title(rows: list[dict[str, Any]], failures: tuple[Failure, ...]) -> str:
+    if len(rows) == 1 and not failures:
+        return PurePath(rows[0]["path"]).name
+    return words.count(len(rows) + len(failures), "file")
+
+
+def _when(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    first, last = min(row["made_at"] for row in rows), max(row["made_at"] for row in rows)
+    return f"Scanned {first}" if first == last else f"Scanned {first} to {last}"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes the place of ``path`` when its block ends well, and only then."""
+    path = Path(os.path.realpath(path))  # a link goes on pointing to the report
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file for the report")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} does not exist; make this folder for the report first")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror or error}; no report was written to {path}"
+        ) from error
+    finally:
+        with suppress(OSError):  # gone when all went well; else the first error is the one to show
+            part.unlink(missing_ok=True)
+
+
+def _spool(path: Path) -> IO[str]:
+    """A nameless file beside the page for what comes after its table."""
+    folder = os.path.dirname(os.path.realpath(path))
+    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder)
+
+
+def _policy(*inline: str) -> str:
+    """A content security policy: these texts and embedded pictures, nothing else."""
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in inline
+    ]
+    return (
+        f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _text(name: str) -> str:
+    """A template's text as it is, marked as safe."""
+    from markupsafe import Markup
+
+    templates = Path(__file__).with_name("templates")
+    return Markup((templates / name).read_text("utf-8"))  # ours, not a guest's
+
+
+@cache
+def _templates() -> "jinja2.Environment":
+    """The templates, with everything escaped and no unknown name accepted."""
+    import jinja2  # here: `telltale --help` need not pay for it
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: words.visible(value) if type(value) is str else value,
+    )
+    environment.tests["known"] = lambda value: not math.isnan(value)
+    environment.filters |= {
+        "base": lambda path: PurePath(path).name or path,
+        "count": words.count,
+        "crosses": words.crosses,
+        "duration": words.duration,
+        "file_size": words.file_size,
+        "headline": _headline,
+        "in_words": in_words,
+        "inside": words.inside,
+        "key": lambda number: "" if math.isnan(number) else number,
+        "log10_lr": words.log10_lr,
+        "mark": _MARKS.get,
+        "measure": words.measure,
+        "number": words.number,
+        "operating_range": lambda bounds: words.operating_range(*bounds),
+        "percent": lambda share: f"{100 * share:.2f}%",
+        "score": words.score,
+        "score_with_interval": words.score_with_interval,
+        "sentence_case": lambda text: text[:1].upper() + text[1:],
+        "support": words.support,
+        "survival_range": words.survival_range,
+        "tone": _TONES.get,
+        "unit": lambda value: min(max(value, 0.0), 1.0),
+    }
+    return environment
+
+
+def _headline(record: Report | Finding) -> str:
+    if isinstance(record, Report):
+        return words.report_headline(record)
+    return words.headline(record.verdict, record.claim)

@@ -1,0 +1,303 @@
+"""The verb: media in, reports out, with reading and networks overlapped.
+
+Each worker thread takes one file from its bytes to its verdict. Decoders and networks release the
+interpreter's lock, so threads fill the cores; each network call then runs on one thread, which
+wastes less than splitting small layers over the cores. Reports come in the order of the files, so
+that the same command gives the same output, and only a few files are ahead of the one that is
+waited for, so that memory does not grow with their number.
+
+What this file imports waits until it is needed: ``import telltale`` loads it.
+"""
+
+import difflib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from telltale.detector import Detector
+    from telltale.records import Card, Failure, Report
+
+PathLike = str | os.PathLike[str]
+
+AHEAD = 16  # files a worker: while one long video runs, the other cores have this many to do
+SOFTWARE = ("numpy", "pillow", "onnxruntime")  # decoders, resamplers, arithmetic: they move scores
+
+
+def scan(
+    path: PathLike,
+    *,
+    survival: bool = True,
+    detector: "Detector | None" = None,
+    video_fps: float = 1.0,
+) -> "Report":
+    """Look for forged faces in one picture or video.
+
+        >>> report = telltale.scan("selfie.jpg")
+        >>> report.verdict, [finding.score for finding in report.findings]
+
+    Args:
+        path: The file. Nothing is written next to it.
+        survival: Ask again after each degradation; about seven times the work of the network.
+        detector: The shipped one by default; see :func:`load`.
+        video_fps: Frames of a video to look at for each second.
+
+    Raises:
+        MediaError: If the file cannot be read; a ValueError whose text names the file.
+        ValueError: If the shipped weights are missing or corrupt.
+    """
+    return _report(path, detector or _shipped(0), survival, video_fps, lambda: False)
+
+
+def scan_many(
+    paths: Iterable[PathLike],
+    *,
+    survival: bool = True,
+    workers: int | None = None,
+    video_fps: float = 1.0,
+    done: Collection[PathLike] = (),
+    detector: "Detector | None" = None,
+    stop: threading.Event | None = None,
+) -> "Iterator[Report | Failure]":
+    """Scan files and folders; one report or failure for each file, in their order.
+
+    A file that cannot be read gives a failure and the scan goes on. A file that several paths
+    mean is scanned once.
+
+    Args:
+        paths: Files, and folders to walk.
+        survival: As in :func:`scan`.
+        workers: Threads; the number of cores by default.
+        video_fps: As in :func:`scan`.
+        done: Files to pass over, because an earlier run scanned them.
+        detector: Shared by all threads; the best has networks of one thread each. By default the
+            shipped one, made so.
+        stop: When it is set, no new file begins; what is finished comes out, then the end.
+
+    Raises:
+        ValueError: If a setting is out of range, or the shipped weights are missing or corrupt.
+    """
+    if isinstance(paths, str | os.PathLike):
+        raise ValueError(f"want a list of paths, got the single path {os.fspath(paths)!r}")
+    workers = cores() if workers is None else workers
+    if workers < 1 or not 0 < video_fps < float("inf"):
+        raise ValueError(f"want workers >= 1 and video_fps above 0, got {workers} and {video_fps}")
+    detector = detector or _shipped(1)
+    stop, left = stop or threading.Event(), threading.Event()
+
+    def is_over() -> bool:
+        return stop.is_set() or left.is_set()
+
+    def work(file: "Path | Failure") -> "Report | Failure":
+        return _attempt(file, lambda path: _report(path, detector, survival, video_fps, is_over))
+
+    return _in_order(_files(paths, done), work, workers, stop, left)
+
+
+def load(
+    method: PathLike | None = None, *, task: str | None = None, threads: int = 0
+) -> "Detector":
+    """A detector that is ready to use.
+
+        >>> detector = telltale.load("vit_lora_scl")
+        >>> telltale.scan("selfie.jpg", detector=detector)
+
+    Args:
+        method: A slug of the catalogue, or the ``.onnx`` file of an exported method with its
+            card, a ``.toml`` of the same stem, beside it. By default the first that ships weights.
+        task: Choose among the shipped ones by what they look at: "faces", "pictures", …
+        threads: Threads inside a network call; 0 = all cores.
+
+    Raises:
+        ValueError: If there is no such method or task (the text names the nearest), it ships no
+            weights, or a weights file is not the one that its card describes.
+    """
+    from telltale.detector import Detector
+
+    if method is None:
+        return Detector.load(_default(task).slug, threads=threads)
+    if task is not None:
+        raise ValueError(f"want a method or a task, got both: {os.fspath(method)!r} and {task!r}")
+    path = Path(method)
+    if path.suffix.lower() != ".onnx":
+        return Detector.load(os.fspath(method), threads=threads)
+    card = _card_beside(path)
+    for weights in card.weights:
+        if weights.file == path.name:
+            return Detector(card, weights, folder=path.parent, threads=threads)
+    raise ValueError(f"{path.with_suffix('.toml')}: has no weights entry for {path.name}")
+
+
+def made_with(detector: "Detector", settings: dict[str, str] | None = None) -> dict[str, str]:
+    """What a report's scores depend on besides the file: versions, method, hashes of weights."""
+    from telltale.media.facefinder import shipped
+
+    weights = (detector.weights, *shipped())
+    return {
+        **_versions(),
+        "method": detector.card.slug,
+        **{f"weights {entry.file}": entry.sha256 for entry in weights},
+        **(settings or {}),
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _report(
+    path: PathLike,
+    detector: "Detector",
+    survival: bool,
+    video_fps: float,
+    is_over: Callable[[], bool],
+) -> "Report":
+    from datetime import UTC, datetime
+
+    from telltale.media import kind_of, read_picture, read_video
+    from telltale.records import Report
+
+    if kind_of(path) == "picture":
+        picture = read_picture(path)
+        subject, settings = picture.subject, {}
+        findings = detector.detect(picture.pixels, survival=survival, details=subject.details)
+    else:
+        subject, frames = read_video(path, video_fps)
+        settings = {"video_fps": f"{video_fps:g}"}
+        findings = detector.detect_frames(_until(is_over, frames))
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return Report(subject, findings, made_with(detector, settings), made_at)
+
+
+def _attempt(
+    file: "Path | Failure", look: "Callable[[Path], Report]"
+) -> "Report | Failure":
+    """The file's report, or the failure that says why there is none."""
+    from telltale.media.files import one_line, shown
+    from telltale.records import Failure
+
+    if isinstance(file, Failure):
+        return file
+    try:
+        return look(file)
+    except (ValueError, OSError, MemoryError) as error:  # what a file can cause
+        text = one_line(error, 1000) or "there is not enough memory"
+        return Failure(os.fspath(file), text if shown(file) in text else f"{shown(file)}: {text}")
+    except Exception as error:  # a fault of ours: end the scan, and say where it was
+        error.add_note(f"while scanning {shown(file)}")
+        raise
+
+
+def _in_order(
+    files: "Iterator[Path | Failure]",
+    work: "Callable[[Path | Failure], Report | Failure]",
+    workers: int,
+    stop: threading.Event,
+    left: threading.Event,
+) -> "Iterator[Report | Failure]":
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    waiting: deque[Future[Report | Failure]] = deque()
+
+    def finished(most: int) -> "Iterator[Report | Failure]":
+        """Results in order until at most ``most`` files are under way."""
+        while len(waiting) > most and not stop.is_set():
+            wait([waiting[0]], timeout=0.2)  # wakes up to look at ``stop``, and for Ctrl-C
+            if waiting[0].done():
+                yield waiting.popleft().result()
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="telltale")
+    try:
+        for file in files:
+            waiting.append(pool.submit(work, file))
+            yield from finished(AHEAD * workers)
+            if stop.is_set():
+                break
+        yield from finished(0)
+        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            if not future.cancelled() and not isinstance(future.exception(), _StoppedError):
+                yield future.result()
+    finally:
+        left.set()  # whoever leaves the loop early need not wait for the end of a video
+        pool.shutdown(cancel_futures=True)
+
+
+def _files(paths: Iterable[PathLike], done: Collection[PathLike]) -> "Iterator[Path | Failure]":
+    from telltale.media import MediaError, find_media
+    from telltale.records import Failure
+
+    seen = {os.path.abspath(path) for path in done}
+    for path in paths:
+        try:
+            found: Iterator[Path | Failure] = find_media([path])
+        except MediaError as error:
+            found = iter([Failure(os.fspath(path), str(error))])
+        for file in found:
+            where = os.path.abspath(file.path if isinstance(file, Failure) else file)
+            if where not in seen:
+                seen.add(where)
+                yield file
+
+
+class _StoppedError(Exception):
+    """A video was left in the middle, because the scan was stopped."""
+
+
+def _until[T](is_over: Callable[[], bool], items: Iterable[T]) -> Iterator[T]:
+    for item in items:
+        if is_over():
+            raise _StoppedError
+        yield item
+
+
+@cache
+def _shipped(threads: int) -> "Detector":
+    """Kept, because checking the hashes of weights takes longer than a small picture."""
+    return load(threads=threads)
+
+
+def _default(task: str | None) -> "Card":
+    from telltale.catalog import cards
+
+    ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
+    if not ready:
+        raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
+    if task is None:
+        return ready[0]
+    rooms = {card.network.split(".")[1]: card for card in reversed(ready)}
+    if task not in rooms:
+        close = difflib.get_close_matches(task, rooms, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no detector for the task {task!r}{hint}; there is {', '.join(rooms)}")
+    return rooms[task]
+
+
+def _card_beside(path: Path) -> "Card":
+    import tomllib
+
+    from telltale.records import Card
+
+    card = path.with_suffix(".toml")
+    try:
+        return Card.from_toml(path.stem, tomllib.loads(card.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{card}: wanted as the card of {path.name} ({error})") from None
+
+
+@cache
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from telltale import __version__
+
+    return {"telltale": __version__, **{name: version(name) for name in SOFTWARE}}

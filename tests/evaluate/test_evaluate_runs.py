@@ -1,0 +1,164 @@
+"""A run judges one split of a file or a detector, at a threshold from elsewhere."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from telltale import evaluate as verb
+from telltale import metrics
+from telltale.evaluate import Predictions, Protocol
+from telltale.records import Finding, Weights
+
+
+def written(folder: Path, predictions: Predictions, name: str = "predictions.csv") -> Path:
+    path = folder / name
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(verb.predictions_csv(predictions))
+    return path
+
+
+def test_a_threshold_is_chosen_on_validation_and_never_on_test(data: Predictions) -> None:
+    val = data.of_split("val")
+    chosen = verb.choose_threshold(data, Protocol(select="fpr=0.05"))
+    assert chosen == metrics.threshold_at_fpr(val.scores, val.labels, 0.05)
+    by_eer = verb.choose_threshold(data, Protocol(select="eer"))
+    assert by_eer == metrics.threshold_at_eer(val.scores, val.labels)
+    for split in ("test", "Test_public", "held-out-test"):
+        with pytest.raises(ValueError, match="choose it on validation data"):
+            Protocol(select="eer", select_split=split)
+    with pytest.raises(ValueError, match="flatters the figures of 'val'"):
+        Protocol(select="eer", split="val")  # the same split for both
+    for rule in ("youden", "fpr=many", "fpr=7", "eer=1"):
+        with pytest.raises(ValueError, match="select ="):
+            verb.choose_threshold(data, Protocol(select=rule))
+    with pytest.raises(ValueError, match="no row has split 'dev'; there are 'test', 'val'"):
+        verb.choose_threshold(data, Protocol(select="eer", select_split="dev"))
+
+
+def test_test_items_do_not_move_the_chosen_threshold(tmp_path: Path, data: Predictions) -> None:
+    protocol = Protocol(select="eer", resamples=5, slices=())
+    first = verb.evaluate(written(tmp_path, data), protocol=protocol)
+    data.scores[data.columns["split"] == "test"] **= 3
+    second = verb.evaluate(written(tmp_path, data), protocol=protocol)
+    assert first.threshold == second.threshold
+    assert first.rows[0].measures["accuracy"] != second.rows[0].measures["accuracy"]
+
+
+def test_predictions_from_a_file_are_judged_on_their_split(
+    tmp_path: Path, data: Predictions
+) -> None:
+    path = written(tmp_path, data)
+    found = verb.evaluate(path, protocol=Protocol(threshold=0.5, resamples=5))
+    test = data.of_split("test")
+    assert found.rows[0].measures["auc"].value == metrics.auc(test.scores, test.labels)
+    assert found.threshold == 0.5
+    assert len(found.made_with["predictions.csv"]) == len("SHA-256 ") + 64
+    assert found.made_with["split"] == "test"
+    again = verb.evaluate(path, protocol=Protocol(threshold=0.5, resamples=5))
+    assert verb.to_json(again) == verb.to_json(found)
+
+
+def test_items_and_sources_in_both_splits_are_noticed(tmp_path: Path, data: Predictions) -> None:
+    protocol = Protocol(select="eer", resamples=5, slices=())
+    data.sources[:] = "person 1"
+    data.sources[::2] = "person 2"
+    found = verb.evaluate(written(tmp_path, data), protocol=protocol)
+    assert any("2 sources are in 'test' and in 'val'" in note for note in found.notes)
+    data.paths[:] = "same.jpg"
+    with pytest.raises(ValueError, match=r"1 paths are in 'test' and in 'val', e\.g\. same"):
+        verb.evaluate(written(tmp_path, data), protocol=protocol)
+
+
+def test_a_protocol_comes_from_a_file_that_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "protocol.toml"
+    path.write_text('split = "test"\nselect = "eer"\nslices = ["kind"]\nthreshold = 1\n')
+    assert Protocol.from_toml(path) == Protocol(select="eer", slices=("kind",), threshold=1)
+    for text, message in (
+        ("sed = 3", "unknown sed; a protocol has"),
+        ("seed = 'a'", "want seed as int, got 'a'"),
+        ("slices = 'kind'", "want slices as list"),
+        ("resamples = 0", "one resample or more"),
+        ("threshold = inf", "finite threshold"),
+        ('select = "eer"\nselect_split = "test"', "choose it on validation data"),
+        ("seed = ", "cannot be read as TOML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"protocol\.toml: .*" + message):
+            Protocol.from_toml(path)
+
+
+class Brightness:
+    """A detector whose score is the mean brightness; files named x cannot be weighed."""
+
+    card = SimpleNamespace(slug="brightness")
+    weights = Weights("b.onnx", "ab", "Apache-2.0", "nothing", threshold=0.4)
+
+    def detect(self, media: Path, *, survival: bool = True) -> tuple[Finding, ...]:
+        try:
+            with Image.open(media) as image:
+                score = float(np.asarray(image).mean() / 255)
+        except OSError as error:
+            raise ValueError(f"{media.name}: {error}") from None
+        if media.stem == "x":
+            return (Finding("b", "c", math.nan, "can't tell", notes=("no face found",)),)
+        verdict = "yes" if score > 0.4 else "no"
+        low = Finding("b", "c", score / 2, "no", quality={"sharpness": 1.0})
+        return (low, Finding("b", "c", score, verdict, quality={"sharpness": 2.5}))
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    lines = ["path,label,source,split,kind"]
+    for number, (grey, label) in enumerate([(20, 0), (60, 0), (200, 1), (240, 1), (90, 1)]):
+        Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{label},person {number},test,{'dye' if label else ''}")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    lines += ["x.png,0,person 8,test,", "torn.png,0,person 9,test,", "gone.png,1,p,train,dye"]
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_detector_is_run_over_the_split_and_judged_at_its_cards_threshold(
+    manifest: Path,
+) -> None:
+    kept = manifest.parent / "kept.csv"
+    seen = []
+
+    def track(items: Iterable[object], count: int) -> Iterator[object]:
+        for item in items:
+            seen.append(count)
+            yield item
+
+    found = verb.evaluate_detector(
+        Brightness(), manifest, Protocol(resamples=20), keep=kept, track=track
+    )
+    assert seen == [7] * 7
+    whole = found.rows[0].measures
+    assert found.threshold == 0.4
+    assert whole["auc"].value == 1
+    assert whole["apcer"].value == pytest.approx(1 / 3)  # grey 90 is missed
+    assert whole["unanswered"].value == pytest.approx(2 / 7)
+    assert whole["forged_called_genuine"].value == pytest.approx(1 / 3)
+    back = verb.read_predictions(kept)
+    assert back.columns["error"].tolist()[5] == "no face found"
+    assert "torn.png" in back.columns["error"].tolist()[6]
+    assert back.columns["sharpness"].tolist()[0] == "2.5"  # of the gravest finding
+    again = verb.evaluate(kept, protocol=Protocol(resamples=20, threshold=0.4))
+    assert again.rows == found.rows
+
+
+def test_what_cannot_be_evaluated_raises(manifest: Path) -> None:
+    with pytest.raises(ValueError, match="a detector needs data"):
+        verb.evaluate("vit_lora_scl")
+    with pytest.raises(ValueError, match="predictions bring their own data"):
+        verb.evaluate(manifest, manifest)
+    with pytest.raises(ValueError, match="no row has split 'dev'"):
+        verb.evaluate_detector(Brightness(), manifest, Protocol(split="dev"))
