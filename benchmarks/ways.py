@@ -67,6 +67,7 @@ def networks(folder: Path) -> Timed:
     """
     from telltale.detector import Detector
     from telltale.media import read_picture
+    from telltale.scan import cores
 
     detector = Detector.load(SLUG, threads=1)
     finder = detector.finder
@@ -83,7 +84,7 @@ def networks(folder: Path) -> Timed:
         session, name, shape = one
         session.run(None, {name: arrays[shape]})
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(call, calls[:4]))
         started = time.perf_counter()
         list(pool.map(call, calls))

@@ -36,7 +36,10 @@ def convert(source: Path, target: Path) -> None:
         return name
 
     def same_pads(size: list[int], kernel: list[int], stride: list[int]) -> list[int]:
-        need = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride)]
+        need = [
+            max((-(-n // s) - 1) * s + k - n, 0)
+            for n, k, s in zip(size, kernel, stride, strict=True)
+        ]
         return [need[0] // 2, need[1] // 2, need[0] - need[0] // 2, need[1] - need[1] // 2]
 
     for number in range(graph.OperatorsLength()):
@@ -77,7 +80,9 @@ def convert(source: Path, target: Path) -> None:
             kernel, stride = [o.FilterHeight(), o.FilterWidth()], [o.StrideH(), o.StrideW()]
             pads = same_pads(shape(ins[0])[1:3], kernel, stride)
             nodes.append(
-                helper.make_node("MaxPool", [x], [y], kernel_shape=kernel, strides=stride, pads=pads)
+                helper.make_node(
+                    "MaxPool", [x], [y], kernel_shape=kernel, strides=stride, pads=pads
+                )
             )
         elif kind == "PAD":
             n, h, w_, c = constant(ins[1]).tolist()

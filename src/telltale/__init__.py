@@ -1,9 +1,9 @@
 """Telltale tells whether a picture can be believed, where not, how sure it is, and what survives.
 
-    >>> import telltale
-    >>> report = telltale.scan("selfie.jpg")        # a Report
-    >>> detector = telltale.load("vit_lora_scl")    # a Detector on shipped weights
-    >>> telltale.cards()                            # every method's Card by its slug
+>>> import telltale
+>>> report = telltale.scan("selfie.jpg")        # a Report
+>>> detector = telltale.load("vit_lora_scl")    # a Detector on shipped weights
+>>> telltale.cards()                            # every method's Card by its slug
 """
 
 from collections.abc import Mapping

@@ -70,11 +70,10 @@ def build(slug: str, **settings: Any) -> "nn.Module":
         bound = signature.bind(**made)
     except TypeError as error:
         raise ValueError(f"{slug}: {error}; it has {_words(signature.parameters)}") from None
-    built: nn.Module = target(*bound.args, **bound.kwargs)
-    return built
+    return target(*bound.args, **bound.kwargs)
 
 
-def network(slug: str) -> Any:
+def network(slug: str) -> "type[nn.Module]":
     """The class that a card's ``network`` names.
 
     Raises:
@@ -82,13 +81,14 @@ def network(slug: str) -> Any:
     """
     module, _, name = card(slug).network.partition(":")
     try:
-        return getattr(import_module(module), name)
+        found: type[nn.Module] = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "telltale":
             raise
         raise ValueError(
             f"{slug} needs {error.name}: pip install 'telltale-vision[train]'"
         ) from None
+    return found
 
 
 def weights_path(weights: Weights) -> Path:
@@ -109,12 +109,12 @@ def _read(path: Path) -> Card:
         raise ValueError(f"{path}: not a card ({error})") from None
 
 
-def _module(name: str, value: Any) -> Any:
+def _module(name: str, value: object) -> object:
     """A module parameter given as a name or a table becomes the module."""
     if name == "backbone" and isinstance(value, str | Mapping):
         from telltale.nn.backbones import backbone
 
-        table = {"name": value} if isinstance(value, str) else dict(value)
+        table: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
         known = [*inspect.signature(backbone).parameters]
         for key in table:
             if key not in known:

@@ -213,17 +213,21 @@ class Detector:
 def _quality(face: Face, crop: Pixels, details: Mapping[str, str]) -> dict[str, float]:
     """What the operating range looks at, measured on one face.
 
-    ``face_pixels`` is the mesh's width in the picture; ``sharpness`` the mean absolute Laplacian
-    of the crop's grey levels, which small, blurred and heavily compressed faces lack.
+    ``face_pixels`` is the mesh's width in the picture, ``yaw`` in degrees either way.
     """
-    grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     measures = {
         "face_pixels": float(face.box[2]),
-        "sharpness": float(np.abs(4 * grey[1:-1, 1:-1] - around).mean()),
+        "sharpness": sharpness(crop),
         "yaw": abs(face.yaw),
         "presence": face.presence,
     }
     if "jpeg_quality" in details:
         measures["jpeg_quality"] = float(details["jpeg_quality"])
     return measures
+
+
+def sharpness(crop: Pixels) -> float:
+    """Mean absolute Laplacian of a crop's grey levels, 0–255: small and blurred faces lack it."""
+    grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float(np.abs(4 * grey[1:-1, 1:-1] - around).mean())

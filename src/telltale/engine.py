@@ -65,7 +65,7 @@ def session(path: Path, threads: int = 0) -> "onnxruntime.InferenceSession":
         threads: Threads inside one call; 0 = all cores. Folder scans use 1 and run calls side
             by side, which wastes less than splitting each small layer over the cores.
     """
-    import onnxruntime  # noqa: PLC0415  # 0.1 s that `telltale --help` need not pay
+    import onnxruntime  # 0.1 s that `telltale --help` need not pay
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or os.cpu_count() or 1

@@ -7,10 +7,13 @@ network that locates, ``heatmap`` (B, h, w), both log-odds of the claim in nats.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TOLERANCE = 1e-4  # largest difference to torch, in nats
 
@@ -26,7 +29,7 @@ class Gate(NamedTuple):
     bytes_small: int
 
 
-def export_onnx(network: Any, path: Path, *, size: int, grid: int | None = None) -> float:
+def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None = None) -> float:
     """Write a detector as ONNX and check it against torch; returns the largest difference.
 
     Args:
@@ -49,10 +52,10 @@ def export_onnx(network: Any, path: Path, *, size: int, grid: int | None = None)
             super().__init__()
             self.network = network
 
-        def forward(self, images: Any) -> Any:
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
             evidence = self.network(images)
             if grid is None or evidence.mask is None:
-                return evidence.logit
+                return (evidence.logit,)
             return evidence.logit, functional.adaptive_avg_pool2d(evidence.mask, grid)[:, 0]
 
     names = ["logit"] if grid is None else ["logit", "heatmap"]
@@ -87,7 +90,6 @@ def export_onnx(network: Any, path: Path, *, size: int, grid: int | None = None)
         given = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(count))
         with torch.no_grad():
             wanted = module(given)
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
         got = session.run(None, {"images": given.numpy()})
         for theirs, ours in zip(got, wanted, strict=True):
             worst = max(worst, float(np.abs(theirs - ours.numpy()).max()))
@@ -150,8 +152,11 @@ def gate(
     """Keep a smaller form only if it is faster and its AUC within ``points`` of the full one.
 
     Args:
+        full: The ONNX file to compare with.
+        small: Its smaller form.
         images: (N, 3, S, S) validation crops.
         auc: From the N logits to the AUC.
+        points: Largest loss of AUC.
     """
     import onnxruntime
 

@@ -30,7 +30,7 @@ class Step(NamedTuple):
     """One step's number, from 1; the terms of its loss; its learning rate and gradient norm."""
 
     number: int
-    losses: dict[str, float]
+    losses: Mapping[str, float]
     lr: float
     norm: float  # before clipping
 
@@ -48,7 +48,7 @@ def constant(number: int) -> float:
 
 
 def cosine(steps: int, *, warmup: int = 0) -> Schedule:
-    """A linear rise over ``warmup`` steps, then half a cosine down to 0 after ``steps``."""
+    """A linear rise over ``warmup`` steps, then half a cosine that reaches 0 after ``steps``."""
     if not 0 <= warmup < steps:
         raise ValueError(f"want 0 ≤ warmup < steps, got {warmup} and {steps}")
 
@@ -98,7 +98,7 @@ def adam(
 
 def fit(
     network: Trainable,
-    batches: Iterable[Mapping[str, Tensor]],
+    batches: Iterable[Mapping[str, Any]],
     optimizer: Optimizer | None = None,
     *,
     schedule: Schedule = constant,
@@ -110,8 +110,8 @@ def fit(
 
     Args:
         network: Put into training mode before each step, so the caller may evaluate in between.
-        batches: Dicts of tensors under the names that ``network.loss`` takes. With several
-            processes each takes every n-th row of every batch, so the batch stays as large.
+        batches: Dicts of tensors or arrays under the names that ``network.loss`` takes. With
+            n processes each takes every n-th row of every batch, so a batch stays as large.
         optimizer: As from :func:`adam`; None is that with its defaults.
         schedule: Factor of each group's learning rate.
         clip: Largest L2 norm of all gradients together.
@@ -119,25 +119,27 @@ def fit(
         done: Steps that a resumed run has made already; ``batches`` start after them.
 
     Raises:
-        ValueError: If a loss is not finite: the step's number and the terms are named.
+        ValueError: If a loss is not finite (the step and its terms are named), or the network
+            is not a module or has nothing to train.
     """
     from accelerate import Accelerator
 
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"want a torch module with a loss, got {type(network).__name__}")
     accelerator = Accelerator()
     losses_of = _LossesOf(network, bfloat16)
-    optimizer = optimizer or adam(losses_of)
+    optimizer = optimizer or adam(network)
     weights = [w for group in optimizer.param_groups for w in group["params"]]
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     model, stepper = accelerator.prepare(losses_of, optimizer)
+    first, every = accelerator.process_index, accelerator.num_processes
     for number, batch in enumerate(batches, done + 1):
         losses_of.train()
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(number)
-        rows = {
-            k: v[accelerator.process_index :: accelerator.num_processes] for k, v in batch.items()
-        }
-        losses = model({k: v.to(accelerator.device) for k, v in rows.items()})
+        rows = {name: torch.as_tensor(values[first::every]) for name, values in batch.items()}
+        losses = model({name: part.to(accelerator.device) for name, part in rows.items()})
         values = accelerator.reduce({k: v.detach() for k, v in losses.items()}, reduction="mean")
         terms = {name: float(value) for name, value in values.items()}
         if not all(map(math.isfinite, terms.values())):
@@ -165,10 +167,8 @@ class _LossesOf(nn.Module):
 
 def plateaued(values: Sequence[float], patience: int) -> bool:
     """Whether the best of ``values`` (larger is better) is ``patience`` or more entries old."""
-    return (
-        bool(values)
-        and len(values) - 1 - max(range(len(values)), key=values.__getitem__) >= patience
-    )
+    best = max(range(len(values)), key=values.__getitem__, default=0)
+    return len(values) - 1 - best >= patience
 
 
 # ── what was trained ─────────────────────────────────────────────────────────────────────────────
@@ -202,10 +202,9 @@ def checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, number: int
     for index, entry in state["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in entry.items()}
     tensors["random.cpu"] = torch.get_rng_state()
-    for index, value in enumerate(
-        torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    ):
-        tensors[f"random.cuda.{index}"] = value
+    if torch.cuda.is_available():
+        for index, value in enumerate(torch.cuda.get_rng_state_all()):
+            tensors[f"random.cuda.{index}"] = value
     about = {"number": str(number), "groups": json.dumps(state["param_groups"])}
     _write(path, tensors, about)
 
@@ -259,13 +258,10 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _put_back(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     want = {k: tuple(v.shape) for k, v in trained(network).items()}
     got = {k: tuple(v.shape) for k, v in state.items()}
-    wrong = [
-        f"{k}: want {want.get(k)}, got {got.get(k)}"
-        for k in sorted({*want, *got})
-        if want.get(k) != got.get(k)
-    ]
+    wrong = sorted(name for name in {*want, *got} if want.get(name) != got.get(name))
     if wrong:
-        raise ValueError(f"{path}: not what this network trains: {'; '.join(wrong[:5])}")
+        some = "; ".join(f"{k}: want {want.get(k)}, got {got.get(k)}" for k in wrong[:5])
+        raise ValueError(f"{path}: not what this network trains: {some}")
     network.load_state_dict(dict(state), strict=False)
 
 

@@ -9,7 +9,6 @@ waited for, so that memory does not grow with their number.
 What this file imports waits until it is needed: ``import telltale`` loads it.
 """
 
-import difflib
 import os
 import threading
 from collections import deque
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from telltale.detector import Detector
+    from telltale.media import Frame
     from telltale.records import Card, Failure, Report
 
 PathLike = str | os.PathLike[str]
@@ -97,7 +97,7 @@ def scan_many(
     def work(file: "Path | Failure") -> "Report | Failure":
         return _attempt(file, lambda path: _report(path, detector, survival, video_fps, is_over))
 
-    return _in_order(_files(paths, done), work, workers, stop, left)
+    return _in_order(files_in(paths, done), work, workers, stop, left)
 
 
 def load(
@@ -134,24 +134,17 @@ def load(
     raise ValueError(f"{path.with_suffix('.toml')}: has no weights entry for {path.name}")
 
 
-def made_with(detector: "Detector", settings: dict[str, str] | None = None) -> dict[str, str]:
+def made_with(detector: "Detector") -> dict[str, str]:
     """What a report's scores depend on besides the file: versions, method, hashes of weights."""
     from telltale.media.facefinder import shipped
 
-    weights = (detector.weights, *shipped())
-    return {
-        **_versions(),
-        "method": detector.card.slug,
-        **{f"weights {entry.file}": entry.sha256 for entry in weights},
-        **(settings or {}),
-    }
+    weights = {f"weights {it.file}": it.sha256 for it in (detector.weights, *shipped())}
+    return {**_versions(), "method": detector.card.slug, **weights}
 
 
 def cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report(
@@ -175,12 +168,10 @@ def _report(
         settings = {"video_fps": f"{video_fps:g}"}
         findings = detector.detect_frames(_until(is_over, frames))
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(subject, findings, made_with(detector, settings), made_at)
+    return Report(subject, findings, made_with(detector) | settings, made_at)
 
 
-def _attempt(
-    file: "Path | Failure", look: "Callable[[Path], Report]"
-) -> "Report | Failure":
+def _attempt(file: "Path | Failure", look: "Callable[[Path], Report]") -> "Report | Failure":
     """The file's report, or the failure that says why there is none."""
     from telltale.media.files import one_line, shown
     from telltale.records import Failure
@@ -232,7 +223,10 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _files(paths: Iterable[PathLike], done: Collection[PathLike]) -> "Iterator[Path | Failure]":
+def files_in(
+    paths: Iterable[PathLike], done: Collection[PathLike] = ()
+) -> "Iterator[Path | Failure]":
+    """The files that :func:`scan_many` scans, each once; a failure for a path that is missing."""
     from telltale.media import MediaError, find_media
     from telltale.records import Failure
 
@@ -253,11 +247,11 @@ class _StoppedError(Exception):
     """A video was left in the middle, because the scan was stopped."""
 
 
-def _until[T](is_over: Callable[[], bool], items: Iterable[T]) -> Iterator[T]:
-    for item in items:
+def _until(is_over: Callable[[], bool], frames: "Iterable[Frame]") -> "Iterator[Frame]":
+    for frame in frames:
         if is_over():
             raise _StoppedError
-        yield item
+        yield frame
 
 
 @cache
@@ -267,7 +261,7 @@ def _shipped(threads: int) -> "Detector":
 
 
 def _default(task: str | None) -> "Card":
-    from telltale.catalog import cards
+    from telltale.catalog import cards, nearest
 
     ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
     if not ready:
@@ -276,9 +270,9 @@ def _default(task: str | None) -> "Card":
         return ready[0]
     rooms = {card.network.split(".")[1]: card for card in reversed(ready)}
     if task not in rooms:
-        close = difflib.get_close_matches(task, rooms, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"no detector for the task {task!r}{hint}; there is {', '.join(rooms)}")
+        raise ValueError(
+            f"no detector for the task {task!r}{nearest(task, rooms)}; there is {', '.join(rooms)}"
+        )
     return rooms[task]
 
 

@@ -31,7 +31,7 @@ def test_the_first_row_is_all_items_and_agrees_with_the_measures(data: Predictio
     assert "tpr_at_fpr_1" in whole.measures
 
 
-def test_each_kind_is_set_against_all_genuine_items_and_the_worst_is_named(
+def test_each_kind_meets_all_genuine_items_and_the_worst_is_named(
     data: Predictions,
 ) -> None:
     found = verb.measure(data, QUICK, threshold=0.5)

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,9 +50,7 @@ def test_test_items_do_not_move_the_chosen_threshold(tmp_path: Path, data: Predi
     assert first.rows[0].measures["accuracy"] != second.rows[0].measures["accuracy"]
 
 
-def test_predictions_from_a_file_are_judged_on_their_split(
-    tmp_path: Path, data: Predictions
-) -> None:
+def test_a_file_is_judged_on_its_split(tmp_path: Path, data: Predictions) -> None:
     path = written(tmp_path, data)
     found = verb.evaluate(path, protocol=Protocol(threshold=0.5, resamples=5))
     test = data.of_split("test")
@@ -94,18 +92,16 @@ def test_a_protocol_comes_from_a_file_that_is_checked(tmp_path: Path) -> None:
 
 
 class Brightness:
-    """A detector whose score is the mean brightness; files named x cannot be weighed."""
+    """A detector whose score is the mean brightness; black has no face."""
 
     card = SimpleNamespace(slug="brightness")
     weights = Weights("b.onnx", "ab", "Apache-2.0", "nothing", threshold=0.4)
 
-    def detect(self, media: Path, *, survival: bool = True) -> tuple[Finding, ...]:
-        try:
-            with Image.open(media) as image:
-                score = float(np.asarray(image).mean() / 255)
-        except OSError as error:
-            raise ValueError(f"{media.name}: {error}") from None
-        if media.stem == "x":
+    def detect(
+        self, media: np.ndarray, *, survival: bool, details: Mapping[str, str]
+    ) -> tuple[Finding, ...]:
+        score = float(media.mean() / 255)
+        if score == 0:
             return (Finding("b", "c", math.nan, "can't tell", notes=("no face found",)),)
         verdict = "yes" if score > 0.4 else "no"
         low = Finding("b", "c", score / 2, "no", quality={"sharpness": 1.0})
@@ -162,3 +158,23 @@ def test_what_cannot_be_evaluated_raises(manifest: Path) -> None:
         verb.evaluate(manifest, manifest)
     with pytest.raises(ValueError, match="no row has split 'dev'"):
         verb.evaluate_detector(Brightness(), manifest, Protocol(split="dev"))
+
+
+def test_what_cannot_be_loaded_raises_and_is_named(manifest: Path, tmp_path: Path) -> None:
+    def asked(name: str) -> None:
+        verb.evaluate(tmp_path / name, manifest)
+
+    with pytest.raises(ValueError, match=r"run\.safetensors: a checkpoint; export it first"):
+        asked("run.safetensors")
+    with pytest.raises(ValueError, match=r"mine\.toml: wanted as the card of mine\.onnx"):
+        asked("mine.onnx")
+    card = tmp_path / "mine.toml"
+    card.write_text("title = 'x'\nsed = 1\n")
+    with pytest.raises(ValueError, match=r"mine\.toml: .*unknown sed"):
+        asked("mine.onnx")
+    card.write_text(
+        "title = 'x'\nsource = 'x'\nnetwork = 'x:X'\nverb = 'detect'\nclaim = 'x'\n"
+        "[[weights]]\nfile = 'other.onnx'\nsha256 = '0'\nlicense = 'MIT'\ntrained_on = 'x'\n"
+    )
+    with pytest.raises(ValueError, match=r"mine\.toml: has no weights entry for mine\.onnx"):
+        asked("mine.onnx")

@@ -221,6 +221,40 @@ def test_a_few_highlights_do_not_darken_a_float_picture(tmp_path: Path) -> None:
     assert picture.pixels[5, 5, 0] == 128
 
 
+def tiff(width: int, bits: int, photometric: int, data: bytes, **tile: int) -> bytes:
+    """A one-row grey TIFF, little-endian, of tags that Pillow does not write itself."""
+    place = {322: tile["side"], 323: tile["side"], 324: 8, 325: len(data)} if tile else {}
+    place = place or {273: 8, 278: 1, 279: len(data)}
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 277: 1} | place
+    entries = b"".join(struct.pack("<HHII", k, 4, 1, v) for k, v in sorted(tags.items()))
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "data", "expected"),
+    [
+        (16, 1, struct.pack("<3H", 0, 25700, 65535), [0, 100, 255]),
+        (16, 0, struct.pack("<3H", 0, 25700, 65535), [255, 155, 0]),  # 0 is white
+        (8, 0, bytes([0, 100, 255]), [255, 155, 0]),
+        (12, 1, bytes.fromhex("000 645 fff 000".replace(" ", "")), [0, 100, 255]),  # of 4095
+    ],
+)
+def test_grey_tiff_of_any_depth(
+    tmp_path: Path, bits: int, photometric: int, data: bytes, expected: list[int]
+) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(3, bits, photometric, data))
+    assert read_picture(path).pixels[0, :, 0].tolist() == expected
+
+
+def test_a_tile_larger_than_the_picture_counts_as_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(16, 8, 1, bytes(256), side=16))
+    assert read_picture(path, Limits(pixels=256)).pixels.shape == (1, 16, 3)
+    assert "over the limit" in message(path, Limits(pixels=255))
+
+
 def test_32_bit_integers(tmp_path: Path) -> None:
     values = Image.fromarray(np.array([[0, 25700, 65535]], np.int32))
     assert read_picture(put(tmp_path / "a", values, "TIFF")).pixels[0, :, 0].tolist() == [

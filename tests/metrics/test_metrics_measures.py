@@ -182,6 +182,9 @@ def test_attack_error_is_that_of_the_worst_kind() -> None:
     assert metrics.bpcer_at_apcer(scores, labels, 0.5, kinds) == 0
     assert metrics.bpcer_at_apcer(scores, labels, 1 / 3) == 0  # two of six missed …
     assert metrics.bpcer_at_apcer(scores, labels, 1 / 3, kinds) == 1  # … but no mask of two
+    # 29 % of 100 attacks are 29, though 0.29 * 100 is 28.999999999999996.
+    attacks, half = np.arange(100.0), [28.5]
+    assert metrics.bpcer_at_apcer([*attacks, *half], [1] * 100 + [0], 0.29) == 0
 
 
 @given(two_classes(), st.floats(0, 1))
@@ -195,9 +198,9 @@ def test_bpcer_at_apcer_is_the_least_over_all_thresholds(data: Data, limit: floa
 
 
 def test_calibration_error_by_hand() -> None:
-    # Bins [0, ½) and [½, 1]: means .25 and .9, shares ½ and 1, weights ½ each.
-    assert metrics.ece([0.2, 0.3, 0.8, 1.0], [0, 1, 1, 1], bins=2) == pytest.approx(
-        0.5 * 0.25 + 0.5 * 0.1
+    # Bins [0, ½) and [½, 1]: means .25 and .9, shares ½ and ½, weights ½ each.
+    assert metrics.ece([0.2, 0.3, 0.8, 1.0], [0, 1, 1, 0], bins=2) == pytest.approx(
+        0.5 * 0.25 + 0.5 * 0.4
     )
     assert metrics.ece([0, 0, 1, 1], [0, 0, 1, 1]) == 0
     assert metrics.brier([0.2, 0.7], [0, 1]) == pytest.approx((0.04 + 0.09) / 2)

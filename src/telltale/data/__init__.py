@@ -1,1 +1,32 @@
-"""."""
+"""What networks learn from: one table format, readers, and synthesis.
+
+A batch is a dict of arrays or tensors. The words that it may use, one list for all methods:
+
+    images    (B, 3, H, W)     float32 sRGB in [0, 1]
+    labels    (B,)             int64, 1 = the claim holds
+    masks     (B, 1, H, W)     float32, 1 = forged
+    domains   (B,)             int64, where an item comes from
+    partners  (B, 3, H, W)     the paired real face, pristine reference or cover
+    scores    (B,)             float32 in [0, 1], e.g. quality
+    echoes    (B, 2, F, T)     spectrograms
+    clips     (B, T, 3, H, W)  frames
+    events    (B, T, 2, H, W)  counts by polarity
+    boxes     (B, 4)           pixels
+    tokens    (B, N)           int64
+    spans     (B, 2)           seconds
+"""
+
+WORDS = (
+    "images",
+    "labels",
+    "masks",
+    "domains",
+    "partners",
+    "scores",
+    "echoes",
+    "clips",
+    "events",
+    "boxes",
+    "tokens",
+    "spans",
+)

@@ -42,6 +42,8 @@ def cut_faces(
     """Cut the largest face of each (path, source); pictures without one are passed over.
 
     Args:
+        pictures: Files, each with who or what it shows.
+        finder: Finds the faces.
         smallest: Width in pixels below which a face is passed over.
 
     Yields:
@@ -90,8 +92,8 @@ def load_crops(path: Path) -> list[Crop]:
             index = archive.read("index.tsv").decode("utf-8").splitlines()
             return [
                 Crop(
-                    _array(archive, f"pixels/{number}.npy"),
-                    _array(archive, f"points/{number}.npy"),
+                    _array(archive, f"pixels/{number}.npy").astype(np.uint8, copy=False),
+                    _array(archive, f"points/{number}.npy").astype(np.float32, copy=False),
                     *line.split("\t"),
                 )
                 for number, line in enumerate(index)

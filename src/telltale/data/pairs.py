@@ -34,7 +34,9 @@ def forge(
 
     Args:
         kind: "self_blend", "swap_alpha", "swap_poisson" or "regenerate".
+        crop: The real face.
         partners: Faces of other people that a swap may take its source from.
+        rng: Of all draws.
 
     Raises:
         ValueError: If the kind is not known.
@@ -123,10 +125,10 @@ def _finish(
     seed = int(rng.integers(2**31))
     flip = rng.random() < 0.5
     grey = rng.random() < 0.05
-    region = Region(
-        *((middle - wide / 2) * scale).tolist(), wide * scale, wide * scale, tilt
-    )
-    pictures, masks = [], []
+    left, top = (float(edge) for edge in middle - wide / 2)
+    region = Region(left * scale, top * scale, wide * scale, wide * scale, tilt)
+    pictures: list[Pixels] = []
+    masks: list[Mask] = []
     for pixels, area in ((real, np.zeros_like(mask)), (fake, mask)):
         if scale != 1:
             pixels = degrade.resize(pixels, scale)
@@ -140,8 +142,9 @@ def _finish(
             pixels = degrade.jpeg(pixels, quality)
         picture = cut(pixels, region, size)
         shown = np.repeat((area * 255).astype(np.uint8)[..., None], 3, axis=2)
-        plain = Region(*(middle - wide / 2).tolist(), wide, wide, tilt)
-        where = cut(shown, plain, size)[..., 0].astype(np.float32) / 255
+        where = cut(shown, Region(left, top, wide, wide, tilt), size)[..., 0].astype(
+            np.float32
+        ) / np.float32(255)
         pictures.append(picture[:, ::-1] if flip else picture)
         masks.append(where[:, ::-1] if flip else where)
     return pictures, masks
@@ -153,10 +156,13 @@ def _like(crop: Crop, partners: Sequence[Crop], rng: np.random.Generator) -> Cro
     others = [partner for partner in drawn if partner.source != crop.source]
     if not others:
         raise ValueError(f"a swap needs faces of people other than {crop.source}")
-    return min(others, key=lambda partner: float(np.abs(_pose(partner) - _pose(crop)).sum()))
+    unlike = [float(np.abs(_pose(partner) - _pose(crop)).sum()) for partner in others]
+    nearest: Crop = others[int(np.argmin(unlike))]
+    return nearest
 
 
-def _pose(crop: Crop) -> NDArray[np.float32]:
+def _pose(crop: Crop) -> Mask:
     """The mesh as a flat shape without place and size (936,)."""
     points = crop.points - crop.points.mean(0)
-    return (points / points.std()).ravel()
+    shape: Mask = (points / points.std()).ravel()
+    return shape

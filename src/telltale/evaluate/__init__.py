@@ -8,11 +8,10 @@ comes from validation data, never from the split that it is judged on.
 from telltale.evaluate.measures import Evaluation, Measure, Row, measure
 from telltale.evaluate.predictions import (
     Predictions,
-    predict,
+    answered,
     predictions_csv,
     read_manifest,
     read_predictions,
-    with_answers,
 )
 from telltale.evaluate.protocol import Protocol, choose_threshold
 from telltale.evaluate.run import evaluate, evaluate_detector
@@ -25,12 +24,12 @@ __all__ = [
     "Predictions",
     "Protocol",
     "Row",
+    "answered",
     "choose_threshold",
     "evaluate",
     "evaluate_detector",
     "leaks",
     "measure",
-    "predict",
     "predictions_csv",
     "read_manifest",
     "read_predictions",
@@ -38,6 +37,5 @@ __all__ = [
     "to_json",
     "to_markdown",
     "to_tables",
-    "with_answers",
     "write",
 ]

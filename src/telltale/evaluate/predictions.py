@@ -2,16 +2,17 @@
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telltale.metrics import per_source
-from telltale.records import Finding
+from telltale.records import Failure, Report
 
 Strings = NDArray[np.str_]
 _LABELS = {"0": 0, "real": 0, "genuine": 0, "1": 1, "fake": 1, "forged": 1}
@@ -100,12 +101,6 @@ class Predictions:
         )
 
 
-class Detects(Protocol):
-    """What :func:`predict` needs of a detector."""
-
-    def detect(self, media: Path, *, survival: bool = True) -> tuple[Finding, ...]: ...
-
-
 def read_predictions(path: Path) -> Predictions:
     """Read a CSV with columns path, label, score, and best also source, kind and split.
 
@@ -139,43 +134,26 @@ def read_manifest(path: Path) -> Predictions:
     return _table(path, rows, columns, np.full(len(rows), math.nan))
 
 
-def predict(
-    detector: Detects, manifest: Predictions, folder: Path, *, survival: bool = True
-) -> Iterator[dict[str, str]]:
-    """Ask the detector about each row; yield columns to add: score, verdict, error, quality.
+def answered(
+    manifest: Predictions, folder: Path, reports: Iterable[Report | Failure]
+) -> Predictions:
+    """The manifest with the scan's answers: scores, and columns verdict, error and quality.
 
-    A picture's score is that of its gravest finding. A file that cannot be read or holds no face
-    has no score; the reason is in ``error``.
+    A file's score is that of its gravest finding. One that cannot be read or holds no face has
+    no score; the reason is in ``error``.
+
+    Args:
+        manifest: Rows without scores.
+        folder: That their paths are relative to.
+        reports: Of the same files, in any order; a file that several rows mean comes once.
     """
-    for name in manifest.paths:
-        try:
-            findings = detector.detect(folder / str(name), survival=survival)
-        except ValueError as error:  # MediaError too: one bad file must not end a long run
-            yield {"error": str(error)}
-            continue
-        weighed = [finding for finding in findings if not math.isnan(finding.score)]
-        if not weighed:
-            yield {"error": findings[0].notes[0] if findings and findings[0].notes else "no face"}
-            continue
-        gravest = max(weighed, key=lambda finding: finding.score)
-        quality = {measure: f"{value:.6g}" for measure, value in gravest.quality.items()}
-        yield quality | {"score": repr(gravest.score), "verdict": gravest.verdict}
-
-
-def with_answers(manifest: Predictions, answers: Iterable[Mapping[str, str]]) -> Predictions:
-    """The manifest with what :func:`predict` yielded for its rows."""
-    rows = list(answers)
+    answers = {os.path.abspath(_path(report)): _answer(report) for report in reports}
+    missing = {"error": "it was not scanned"}
+    rows = [answers.get(os.path.abspath(folder / str(path)), missing) for path in manifest.paths]
     names = dict.fromkeys(name for row in rows for name in row if name != "score")
     added = {name: np.array([row.get(name, "") for row in rows], np.str_) for name in names}
     scores = np.array([float(row.get("score", "nan")) for row in rows])
-    return Predictions(
-        manifest.name,
-        manifest.paths,
-        manifest.labels,
-        scores,
-        manifest.sources,
-        dict(manifest.columns) | added,
-    )
+    return replace(manifest, scores=scores, columns=dict(manifest.columns) | added)
 
 
 def predictions_csv(predictions: Predictions) -> Iterator[list[str]]:
@@ -190,6 +168,22 @@ def predictions_csv(predictions: Predictions) -> Iterator[list[str]]:
             "" if math.isnan(score) else repr(float(score)),
             *(str(column[number]) for column in predictions.columns.values()),
         ]
+
+
+def _path(report: Report | Failure) -> str:
+    return report.subject.path if isinstance(report, Report) else report.path
+
+
+def _answer(report: Report | Failure) -> dict[str, str]:
+    """One file's score, verdict and quality, or why there is none, as text."""
+    if isinstance(report, Failure):
+        return {"error": report.error}
+    weighed = [finding for finding in report.findings if not math.isnan(finding.score)]
+    if not weighed:
+        return {"error": next((note for it in report.findings for note in it.notes), "no answer")}
+    gravest = max(weighed, key=lambda finding: finding.score)
+    quality = {measure: f"{value:.6g}" for measure, value in gravest.quality.items()}
+    return quality | {"score": repr(float(gravest.score)), "verdict": gravest.verdict}
 
 
 def _read(path: Path, wanted: tuple[str, ...]) -> tuple[list[dict[str, str]], list[str]]:

@@ -28,6 +28,7 @@ class Protocol:
         seed: Of the bootstrap.
         resamples: Draws of the bootstrap.
         survival: Whether a detector asks again after each degradation before its verdict.
+        video_fps: Frames a second of a video that a detector looks at.
     """
 
     split: str = "test"
@@ -40,6 +41,7 @@ class Protocol:
     seed: int = 0
     resamples: int = 1000
     survival: bool = True
+    video_fps: float = 1.0
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not math.isfinite(self.threshold):
@@ -65,7 +67,7 @@ class Protocol:
         plain = cls()
         for name, value in table.items():
             want: tuple[type, ...] = (type(getattr(plain, name)),)
-            if name == "threshold":
+            if name in ("threshold", "video_fps"):
                 want = (float, int)
             elif name == "slices":
                 want = (list,)

@@ -1,7 +1,8 @@
 """The verb: find out what is to be judged, run it if need be, measure it."""
 
+import csv
 import hashlib
-import tomllib
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +12,11 @@ import numpy as np
 
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
-    Detects,
     Predictions,
-    predict,
+    answered,
     predictions_csv,
     read_manifest,
     read_predictions,
-    with_answers,
 )
 from telltale.evaluate.protocol import Protocol, choose_threshold
 from telltale.evaluate.tables import write_text
@@ -78,7 +77,13 @@ def evaluate_detector(
         for part in sorted(parts):
             manifest.of_split(part)  # says which splits there are before the long run, not after
         manifest = manifest.take(np.isin(manifest.columns["split"], sorted(parts)))
-    predictions = _asked(detector, manifest, data, protocol, track)
+    from telltale.scan import scan_many
+
+    files = [data.parent / path for path in dict.fromkeys(manifest.paths.tolist())]
+    reports = scan_many(
+        files, survival=protocol.survival, video_fps=protocol.video_fps, detector=detector
+    )
+    predictions = answered(manifest, data.parent, track(reports, len(files)))
     if keep is not None:
         write_predictions(predictions, keep)
     fixed = protocol.threshold
@@ -93,42 +98,19 @@ def evaluate_detector(
 
 def load(what: str | Path) -> "Detector":
     """A detector by its slug, or from an ``.onnx`` file with its card beside it."""
-    from telltale.detector import Detector  # predictions alone need no network
-
     path = Path(what)
-    if path.suffix.lower() == ".onnx":
-        from telltale.records import Card
-
-        card_path = path.with_suffix(".toml")
-        try:
-            table = tomllib.loads(card_path.read_text("utf-8"))
-            card = Card.from_toml(path.stem, table)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
-            raise ValueError(f"{card_path}: wanted as the card of {path.name} ({error})") from None
-        for weights in card.weights:
-            if weights.file == path.name:
-                return Detector(card, weights, folder=path.parent)
-        raise ValueError(f"{card_path}: has no weights entry for {path.name}")
     if path.is_dir() or path.suffix.lower() in {".safetensors", ".pt", ".pth", ".ckpt"}:
         raise ValueError(f"{path}: a checkpoint; export it first: telltale export {path}")
-    return Detector.load(str(what))
+    from telltale.scan import load as ready  # of one row with this file; a CSV needs no network
+
+    return ready(what, threads=1)
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
     """Write a CSV that :func:`read_predictions` reads."""
-    import csv
-    import io
-
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(predictions_csv(predictions))
     write_text(path, text.getvalue())
-
-
-def _asked(
-    detector: Detects, manifest: Predictions, data: Path, protocol: Protocol, track: Track
-) -> Predictions:
-    answers = predict(detector, manifest, data.parent, survival=protocol.survival)
-    return with_answers(manifest, track(answers, len(manifest)))
 
 
 def _judged(

@@ -117,7 +117,8 @@ class FaceFinder:
         tilt = np.degrees(np.arctan2((eyes[2] - eyes[0]) * high, (eyes[3] - eyes[1]) * wide))
         box = np.stack([left, top, wide, high], 1) / np.array([w / width, h / height] * 2)
         kept = _suppress(box, scores)
-        return [_Proposal(*box[k].tolist(), float(scores[k]), float(tilt[k])) for k in kept]
+        rows = np.column_stack([box, scores, tilt])[kept].tolist()
+        return [_Proposal(x, y, w, h, sure, turned) for x, y, w, h, sure, turned in rows]
 
     def _measure(self, pixels: Pixels, proposals: list["_Proposal"]) -> list[Face]:
         if not proposals:

@@ -193,14 +193,21 @@ def unreadable(path: str | os.PathLike[str], error: Exception) -> MediaError:
     """The MediaError for an operating system's refusal."""
     if isinstance(error, PermissionError):
         return MediaError(f"{shown(path)}: may not be read; ask for permission to read it")
-    reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
-    return MediaError(f"{shown(path)}: cannot be read ({reason}); check the path and the disk")
+    return MediaError(
+        f"{shown(path)}: cannot be read ({reason(error)}); check the path and the disk"
+    )
 
 
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as one printable line: line breaks and undecodable bytes are escaped."""
     text = os.fspath(path)
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, as one line; the error's kind where its text is only a number."""
+    text = one_line(getattr(error, "strerror", None) or error)
+    return text if any(c.isalpha() for c in text) else f"{type(error).__name__} {text}".rstrip()
 
 
 def one_line(value: object, most: int = 160) -> str:
@@ -255,5 +262,5 @@ def _about_folder(path: str | os.PathLike[str]) -> str:
         with os.scandir(path):
             return f"{shown(path)}: is a folder, want a file; scan the folder or name a file in it"
     except OSError as error:
-        reason = error.strerror or one_line(error)
-        return f"{shown(path)}: is a folder that cannot be listed ({reason}); ask for permission"
+        why = reason(error)
+        return f"{shown(path)}: is a folder that cannot be listed ({why}); ask for permission"

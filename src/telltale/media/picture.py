@@ -40,6 +40,7 @@ from telltale.media.files import (
     lying_name,
     one_line,
     read_bytes,
+    reason,
     shown,
     sniff,
 )
@@ -139,7 +140,7 @@ def read_picture(path: str | os.PathLike[str], limits: Limits | None = None) -> 
         ) from None
     except Exception as error:  # decoders fail in their own ways: struct.error, SyntaxError, …
         raise MediaError(
-            f"{shown(path)}: the {name} data are damaged or cut off ({one_line(error)}); "
+            f"{shown(path)}: the {name} data are damaged or cut off ({reason(error)}); "
             "get the file again from where it came"
         ) from error
     details |= _about_origin(tags)

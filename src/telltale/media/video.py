@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from telltale.media.containers import promised_size
 from telltale.media.files import (
     HEAD,
     PICTURES,
@@ -25,8 +26,10 @@ from telltale.media.files import (
     lying_name,
     one_line,
     read_bytes,
+    reason,
     sha256,
     shown,
+    unreadable,
 )
 from telltale.records import Subject
 
@@ -89,8 +92,7 @@ def read_video(
         raise MediaError(
             f"{shown(path)}: is a picture ({name}), want a video; read it as a picture"
         )
-    if name in ("MP4", "MOV"):
-        _check_complete(path, size)
+    _check_complete(path, name, size)
     with _opened(path, name) as (container, stream):
         _check_pixels(path, stream.width, stream.height, limits)
         seconds = _duration(container, stream)
@@ -169,33 +171,19 @@ def _opened(path: str | os.PathLike[str], name: str) -> Iterator[tuple[Any, Any]
         ) from None
     except Exception as error:  # demuxers and decoders fail in their own ways
         raise MediaError(
-            f"{shown(path)}: the {name} data are damaged or cut off ({_reason(error)}); "
+            f"{shown(path)}: the {name} data are damaged or cut off ({reason(error)}); "
             "get the file again from where it came"
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    return one_line(getattr(error, "strerror", None) or error)
-
-
-def _check_complete(path: str | os.PathLike[str], size: int) -> None:
-    """Refuse an ISO file whose outermost boxes promise more bytes than there are."""
-    at = 0
-    with open(path, "rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            header = file.read(16)
-            length = int.from_bytes(header[:4], "big")
-            if length == 1:
-                length = int.from_bytes(header[8:], "big")
-            if length == 0:  # up to the end
-                return
-            if length < 8 or not header[4:8].isalnum():  # no box: something was appended
-                return
-            at += length
-    if at > size:
+def _check_complete(path: str | os.PathLike[str], name: str, size: int) -> None:
+    try:
+        promised = promised_size(path, name, size)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if promised > size:
         raise MediaError(
-            f"{shown(path)}: is cut off ({at - size:,} of {at:,} bytes are missing); "
+            f"{shown(path)}: is cut off ({promised - size:,} of {promised:,} bytes are missing); "
             "get the file again from where it came"
         )
 

@@ -34,6 +34,20 @@ def thumbnail(pixels: Pixels, long_side: int) -> str:
     return _data_uri(image, "jpeg", quality=82, optimize=True, progressive=True)
 
 
+def closeup(pixels: Pixels, region: Region, size: int) -> str:
+    """A region turned upright as a JPEG data URI of ``size`` pixels a side.
+
+    Empty for a region that the whole picture shows as well: one that is not about square, or
+    wider than half of the picture.
+    """
+    from telltale.media.facefinder import cut  # here: with it comes the network runtime
+
+    is_square = abs(region.width - region.height) <= 0.05 * region.width
+    if not is_square or region.width > pixels.shape[1] / 2:
+        return ""
+    return thumbnail(cut(pixels, region, size), size)
+
+
 def heat(heatmap: NDArray[np.float32]) -> str:
     """A heat map (h, w) in [0, 1] as a coloured PNG data URI; the browser smooths it."""
     rgba = np.stack([np.interp(heatmap, _HEAT, channel) for channel in _COLORS.T], -1)

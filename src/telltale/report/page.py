@@ -1,32 +1,24 @@
 """The report as one HTML file that asks the network for nothing and reads without a script."""
 
-import base64
-import hashlib
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from telltale.calibrate import in_words
 from telltale.records import Failure, Finding, Report, Verdict
-from telltale.report import drawing, words
-
-if TYPE_CHECKING:
-    import jinja2
+from telltale.report import drawing, layout, words
 
 _ORDER: tuple[Verdict, ...] = ("no", "can't tell", "yes")
-_TONES: Mapping[str, str] = {"yes": "yes", "can't tell": "unsure", "no": "no"}
-_MARKS: Mapping[str, str] = {"yes": "■", "can't tell": "◧", "no": "□"}
-# Long side of a thumbnail in pixels, up to this many files: a page of 500 stays below 30 MB.
-_SIZES = ((50, 1000), (500, 480), (math.inf, 320))
+# Up to this many files: long side of the thumbnail and of a close-up, in pixels. A page of 500
+# stays below 50 MB.
+_SIZES = ((50, 1000, 240), (500, 480, 144), (math.inf, 320, 96))
 _UNFOLDED = 10  # files up to which hashes and limits stand open
 
 
@@ -55,7 +47,7 @@ def write_html(
         OSError: If the page cannot be written, e.g. on a full disk.
     """
     total = len(reports) if isinstance(reports, Sized) else 0
-    template = _templates().get_template
+    template = layout.templates().get_template
     rows: list[dict[str, Any]] = []
     with _replacing(path) as page, _spool(path) as body:
         for number, report in enumerate(reports, 1):
@@ -63,15 +55,16 @@ def write_html(
             parts = _article(number, report, pictures, total or number)
             body.writelines(template("file.html").generate(parts, many=total != 1))
         failed = tuple(failures)
-        css, js = _text("page.css"), _text("page.js")
+        css, js = layout.text("page.css"), layout.text("page.js")
         head = {
             "rows": rows,
             "failures": failed,
             "counts": _counts(rows),
             "title": _title(rows, failed),
+            "folder": _shared_folder(rows),
             "when": _when(rows),
             "css": css,
-            "policy": _policy(css, js),
+            "policy": layout.policy(css, js),
         }
         page.writelines(template("head.html").generate(head))
         body.seek(0)
@@ -104,10 +97,11 @@ def _article(
 ) -> dict[str, Any]:
     """What the template needs for one file, of ``files`` known so far."""
     subject = report.subject
-    picture, missing = "", ""
+    picture, missing, pixels = "", "", None
+    size, close = next((size, close) for most, size, close in _SIZES if files <= most)
     try:
-        size = next(size for most, size in _SIZES if files <= most)
-        picture = drawing.thumbnail(pictures(report), size)
+        pixels = pictures(report)
+        picture = drawing.thumbnail(pixels, size)
     except (ValueError, OSError) as error:
         missing = str(error)
     marked = [
@@ -115,7 +109,7 @@ def _article(
             "number": place,
             "finding": finding,
             "heat": "" if finding.heatmap is None else drawing.heat(finding.heatmap),
-            "boxed": True,
+            "closeup": "" if pixels is None else drawing.closeup(pixels, finding.region, close),
             "corner": drawing.corner(finding.region, subject.width, subject.height),
         }
         for place, finding in enumerate(report.findings, 1)
@@ -132,6 +126,7 @@ def _article(
         "picture": picture,
         "missing": missing,
         "marked": marked,
+        "closeups": {item["number"]: item for item in marked if item["closeup"]},
         "limits": limits,
         "alt": "; ".join([f"The {subject.kind} that was scanned", *seen]),
         "legend": drawing.heat_legend(),
@@ -159,6 +154,15 @@ def _title(rows: list[dict[str, Any]], failures: tuple[Failure, ...]) -> str:
     if len(rows) == 1 and not failures:
         return PurePath(rows[0]["path"]).name
     return words.count(len(rows) + len(failures), "file")
+
+
+def _shared_folder(rows: list[dict[str, Any]]) -> str:
+    """The folder that all files lie in, with its last separator; empty if there is none."""
+    folders = {os.path.dirname(row["path"]) for row in rows}
+    with suppress(ValueError):  # absolute beside relative paths, or two drives: nothing is shared
+        if shared := os.path.commonpath(folders):
+            return os.path.join(shared, "")
+    return ""
 
 
 def _when(rows: list[dict[str, Any]]) -> str:
@@ -196,71 +200,3 @@ def _spool(path: Path) -> IO[str]:
     """A nameless file beside the page for what comes after its table."""
     folder = os.path.dirname(os.path.realpath(path))
     return tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder)
-
-
-def _policy(*inline: str) -> str:
-    """A content security policy: these texts and embedded pictures, nothing else."""
-    hashes = [
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-        for text in inline
-    ]
-    return (
-        f"default-src 'none'; img-src data:; style-src {hashes[0]}; script-src {hashes[1]}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _text(name: str) -> str:
-    """A template's text as it is, marked as safe."""
-    from markupsafe import Markup
-
-    templates = Path(__file__).with_name("templates")
-    return Markup((templates / name).read_text("utf-8"))  # ours, not a guest's
-
-
-@cache
-def _templates() -> "jinja2.Environment":
-    """The templates, with everything escaped and no unknown name accepted."""
-    import jinja2  # here: `telltale --help` need not pay for it
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: words.visible(value) if type(value) is str else value,
-    )
-    environment.tests["known"] = lambda value: not math.isnan(value)
-    environment.filters |= {
-        "base": lambda path: PurePath(path).name or path,
-        "count": words.count,
-        "crosses": words.crosses,
-        "duration": words.duration,
-        "file_size": words.file_size,
-        "headline": _headline,
-        "in_words": in_words,
-        "inside": words.inside,
-        "key": lambda number: "" if math.isnan(number) else number,
-        "log10_lr": words.log10_lr,
-        "mark": _MARKS.get,
-        "measure": words.measure,
-        "number": words.number,
-        "operating_range": lambda bounds: words.operating_range(*bounds),
-        "percent": lambda share: f"{100 * share:.2f}%",
-        "score": words.score,
-        "score_with_interval": words.score_with_interval,
-        "sentence_case": lambda text: text[:1].upper() + text[1:],
-        "support": words.support,
-        "survival_range": words.survival_range,
-        "tone": _TONES.get,
-        "unit": lambda value: min(max(value, 0.0), 1.0),
-    }
-    return environment
-
-
-def _headline(record: Report | Finding) -> str:
-    if isinstance(record, Report):
-        return words.report_headline(record)
-    return words.headline(record.verdict, record.claim)

@@ -116,7 +116,7 @@ def _print_finding(finding: Finding, console: Console) -> None:
     for place, note in enumerate(notes):
         first = "why" if finding.verdict == "can't tell" else "that is"
         _row(grid, console, "" if place else first, words.visible(note))
-    console.print(Padding(grid, (0, 0, 0, 4)))
+    console.print(Padding(grid, (0, 0, 0, 4), expand=False))
 
 
 def _strip(finding: Finding, console: Console) -> Iterator[tuple[str, Text]]:
@@ -130,29 +130,20 @@ def _strip(finding: Finding, console: Console) -> Iterator[tuple[str, Text]]:
 
 
 def _bar_and_score(value: float, remark: str, console: Console) -> Text:
-    drawn = bar(value) if _is_unicode(console) else ("#" * round(_BAR * _or_zero(value)))
-    return Text.assemble(
-        (f"{drawn:<{_BAR}}", "dim"), f" {words.score(value):>5}", (remark, "bold yellow")
-    )
+    drawn = bar(value) if _is_unicode(console) else "#" * round(_BAR * _or_zero(value))
+    told = _encodable(f" {words.score(value):>5}", console)
+    return Text.assemble((f"{drawn:<{_BAR}}", "dim"), told, (remark, "bold yellow"))
 
 
 def _print_files(
     title: str, rows: list[tuple[str, str, str, str]], count: int, style: str, console: Console
 ) -> None:
+    """Files of one verdict, the path last, so that none is broken to fit a column."""
     console.line()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="fold", ratio=1 if _is_wide(console) else None)
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(justify="right", no_wrap=True)
-    has_reasons = any(why for *_, why in rows)
-    if has_reasons:
-        grid.add_column(overflow="fold", ratio=1 if _is_wide(console) else None, style="dim")
-    heads = [title, "score", "log10 LR", *(["why"] if has_reasons else [])]
-    grid.add_row(*(Text(head, style if not place else "dim") for place, head in enumerate(heads)))
-    for row in rows:
-        cells = row if has_reasons else row[:3]
-        grid.add_row(*(_text(cell, "", console) for cell in cells))
-    console.print(Padding(grid, (0, 0, 0, 2)))
+    _line(console, (f"  score  log10 LR  {title}", "dim"))
+    for path, score, ratio, why in rows:
+        note = f"  ({why})" if why else ""
+        _line(console, (f"  {score:>5}  {ratio:>8}  ", ""), (path, style), (note, "dim"))
     if count > len(rows):
         _line(console, (f"  and {count - len(rows):,} more", "dim"))
 
@@ -165,7 +156,10 @@ def _row(grid: Table, console: Console, name: str, value: str | Text) -> None:
 def _line(console: Console, *parts: tuple[str, str]) -> None:
     """One line of styled text; piped, a long name is not broken, so that grep finds it."""
     text = Text.assemble(*((_encodable(part, console), style) for part, style in parts))
-    console.print(text, soft_wrap=not console.is_terminal, overflow="fold", highlight=False)
+    if console.is_terminal:
+        console.print(text, overflow="fold", highlight=False)
+    else:
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 def _text(text: str, style: str, console: Console) -> Text:
@@ -181,10 +175,6 @@ def _encodable(text: str, console: Console) -> str:
 
 def _is_unicode(console: Console) -> bool:
     return console.encoding.lower().startswith("utf")
-
-
-def _is_wide(console: Console) -> bool:
-    return console.width >= 60
 
 
 def _or_zero(value: float) -> float:

@@ -84,6 +84,8 @@ def self_blend(
     check_face(pixels, points)
     if ratio is not None and not 0 <= ratio <= 1:
         raise ValueError(f"want a ratio in [0, 1], got {ratio}")
+    if not 0 < scale <= 1:
+        raise ValueError(f"want a scale in (0, 1], got {scale}")
     return _blend(pixels, landmarks(points), rng, hull, ratio, (*shift, scale), transform)
 
 

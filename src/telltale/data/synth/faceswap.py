@@ -113,9 +113,8 @@ def triangulate(points: Points) -> NDArray[np.int64]:
     for index, (x, y) in enumerate(points.tolist()):
         owner.setdefault(plane.insert((x, y)), index)
     corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2)
-    inside = ((corners >= low) & (corners <= high + 1)).all(
-        (1, 2)
-    )  # drops the outer super-triangle
+    # Subdiv2D starts from a huge triangle round the plane; what hangs on it is not the face's.
+    inside = ((corners >= low) & (corners <= high + 1)).all((1, 2))
     index_of = {plane.getVertex(vertex)[0]: index for vertex, index in owner.items()}
     found = [[index_of[x, y] for x, y in triangle] for triangle in corners[inside].tolist()]
     return np.array(found, np.int64).reshape(-1, 3)

@@ -2,7 +2,7 @@
 
 :func:`source_target_transform` sets the two copies of a face apart, :func:`photometric` then
 changes forgery and real picture alike. Values are cut, not rounded, to 8 bits, as in the published
-code: a hue shift of −0.3 steps is one step, one of +0.3 none.
+code: a shift by −0.3 steps takes one whole step off, one by +0.3 changes nothing.
 
 Source: Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022,
 arXiv:2204.08376; the numbers are those of its published code.
@@ -49,7 +49,8 @@ def photometric(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.5:
         quality = int(rng.integers(40, 101))
         coded = cv2.imencode(".jpg", pixels[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
-        pixels = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB), np.uint8)
+        decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        pixels = np.ascontiguousarray(decoded[..., ::-1])
     return pixels
 
 

@@ -14,15 +14,15 @@ theme.addEventListener("click", () => {
 system.addEventListener("change", nameTheme);
 nameTheme();
 
-for (const figure of all("figure")) {
-  const slider = figure.querySelector("input[type=range]");
-  const boxes = figure.querySelector("input[type=checkbox]");
+for (const file of all(".file")) {
+  const slider = file.querySelector("input[type=range]");
+  const outlines = file.querySelector("input[type=checkbox]");
   slider?.addEventListener("input", () => {
-    figure.style.setProperty("--heat", slider.value / 100);
+    file.style.setProperty("--heat", slider.value / 100);
     slider.nextElementSibling.textContent = slider.value + " %";
   });
-  boxes?.addEventListener("change", () => {
-    for (const part of all(".boxes, .tags", figure)) part.toggleAttribute("hidden", !boxes.checked);
+  outlines?.addEventListener("change", () => {
+    for (const part of all(".boxes, .tags", file)) part.toggleAttribute("hidden", !outlines.checked);
   });
 }
 

@@ -1,0 +1,89 @@
+"""The command line: what to run, with what, and which exit code comes out. No logic of its own.
+
+Exit codes: 0 nothing found, 1 evidence found, 2 an error, 130 stopped by Ctrl-C.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from telltale.cli.catalogue import doctor, methods
+from telltale.cli.research import evaluate, export, synth, train
+from telltale.cli.scanning import scan
+
+ERROR, STOPPED, CLOSED = 2, 130, 141  # the last two: 128 + the number of the signal
+
+# What wrong words on the command line raise. Typer brings its own copy of click or imports the
+# installed one, depending on its version; its public BadParameter leads to the right one.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="telltale",
+    help="Tells whether a picture can be believed, where not, how sure it is, and what survives.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; at any place.")
+    ] = False,
+) -> None:
+    """Only for ``--help``: ``run`` takes ``--debug`` out, wherever it stands."""
+
+
+for command in (scan, methods, doctor, train, evaluate, export, synth):
+    app.command(no_args_is_help=command not in (methods, doctor))(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; errors are one line on stderr."""
+    debug = "--debug" in arguments
+    words = [word for word in arguments if word != "--debug"] or ["--help"]
+    try:
+        code = app(words, prog_name="telltale", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        return _say("stopped", STOPPED)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+    except _UsageError as error:
+        return _say(_usage(error, words), ERROR)
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        return _say(_one_line(error), ERROR)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point of ``telltale`` and ``python -m telltale``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _say(text: str, code: int) -> int:
+    print(f"telltale: {text}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _usage(error: Exception, words: Sequence[str]) -> str:
+    context = getattr(error, "ctx", None)
+    message = getattr(error, "format_message", lambda: str(error))()
+    if not message or type(error).__name__ == "NoArgsIsHelpError":
+        message = f"{words[0]} wants arguments"
+    where = context.command_path if context else "telltale"
+    return f"{' '.join(message.split()).rstrip('.')}; see: {where} --help"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename}" if error.filename else ""
+        return " ".join(f"{error.strerror}{name}".split())
+    return " ".join(str(error).split())

@@ -1,0 +1,170 @@
+"""``telltale train``, ``evaluate``, ``export`` and ``synth``: for those who build detectors."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="FOLDER")]
+
+
+def train(
+    slug: Annotated[str, typer.Argument(help="A method; see: telltale methods.", metavar="SLUG")],
+    data: Annotated[
+        str | None, typer.Option(help="Manifest, folder of classes, or synth:toyfaces.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A TOML file, or a name such as paper or toy.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Over the recipe; may be repeated.", metavar="TABLE.KEY=VALUE"),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; a new one in runs.", metavar="FOLDER")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Train a method by a recipe; what happens is in the run's folder.
+
+    Ctrl-C stops it; telltale train SLUG --run FOLDER --resume goes on as if nothing had been.
+    """
+    with _extra("training"):
+        from telltale.recipe import setting
+        from telltale.train import train as learn
+
+        folder = learn(
+            slug,
+            data=data,
+            recipe=recipe,
+            settings=dict(setting(text) for text in settings or ()),
+            run=run,
+            resume=resume,
+            watch=_plain_step if quiet else _print_step,
+        )
+    if not quiet:
+        typer.echo(f"{folder}: trained; next: telltale export {folder}")
+
+
+def evaluate(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A method's slug, an exported .onnx, or a CSV of predictions.", metavar="DETECTOR"
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Manifest: path, label, source, split, kind.", metavar="FILE.csv"),
+    ] = None,
+    protocol: Annotated[
+        Path | None, typer.Option(help="What to measure, and how.", metavar="FILE.toml")
+    ] = None,
+    out: Annotated[
+        list[Path] | None, typer.Option(help="Write .md, .csv or .json; may be repeated.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Write the predictions.", metavar="FILE.csv")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Measure a detector: figures with 95 % intervals, by slice, and the worst slice."""
+    from rich.console import Console
+
+    from telltale import evaluate as judge
+
+    settings = judge.Protocol() if protocol is None else judge.Protocol.from_toml(protocol)
+    found = judge.evaluate(what, data, settings, keep=keep, track=_plain if quiet else _track)
+    for path in out or ():
+        judge.write(found, path)
+    if quiet:
+        return
+    console = Console()
+    for table in judge.to_tables(found):
+        console.print(table)
+    for note in found.notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def export(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run, or its weights.", metavar="CHECKPOINT")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Default: in the run's folder.", metavar="FILE.onnx")
+    ] = None,
+) -> None:
+    """Write a trained detector as ONNX that a scan runs without torch, checked against torch."""
+    with _extra("exporting"):
+        from telltale.export import export_run
+
+        path = export_run(run if run.is_dir() else run.parent, out)
+    typer.echo(f"{path}: exported; next: telltale scan PATH --method {path}")
+
+
+def synth(
+    kind: Annotated[
+        str, typer.Argument(help="self_blend, swap_alpha, swap_poisson or regenerate.")
+    ],
+    paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.", metavar="PATH")],
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Forge faces in your own pictures, with masks and a manifest, to test a detector on.
+
+    Exit code: 0 if something was made, 2 if nothing was.
+    """
+    from telltale.records import Failure
+    from telltale.synth import synthesise
+
+    made = 0
+    for result in synthesise(kind, paths, out, seed=seed):
+        if isinstance(result, Failure):
+            typer.echo(f"telltale: {result.error}", err=True)
+        else:
+            made += 1
+    if not made:
+        raise ValueError("nothing was forged")
+    if not quiet:
+        typer.echo(f"{made} forged faces, each with its real one and its mask, in {out}")
+
+
+def _print_step(record: Mapping[str, Any]) -> None:
+    """One line a validation; the others are in the run's steps.jsonl."""
+    if "val_auc" in record:
+        terms = (f"{k} {v:.4g}" for k, v in record.items() if isinstance(v, float))
+        typer.echo(f"step {record['step']}  {'  '.join(terms)}")
+
+
+def _plain_step(record: Mapping[str, Any]) -> None:
+    """Nothing."""
+
+
+@contextmanager
+def _extra(what: str) -> Iterator[None]:
+    """Turns the lack of a library into the line that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "telltale":
+            raise
+        raise ValueError(
+            f"{what} needs {error.name}: pip install 'telltale-vision[train]'"
+        ) from None
+
+
+def _plain(items: Iterable[Any], count: int) -> Iterable[Any]:
+    return items
+
+
+def _track(items: Iterable[Any], count: int) -> Iterator[Any]:
+    """Items with a bar and the time left, if stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(track(items, "judging", count, console=console, transient=True))

@@ -1,0 +1,82 @@
+"""What the folder of a training says of itself: ``run.json`` and ``card.toml``."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from telltale import catalog
+from telltale.recipe import Recipe, in_force
+
+LIBRARIES = ("telltale-vision", "torch", "numpy", "accelerate", "safetensors", "timm")
+
+
+def write_run(run: Path, plan: Recipe, about: Mapping[str, Any]) -> None:
+    """Make the folder with ``run.json``: every value in force, versions, and ``about``."""
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"slug": plan.slug, "recipe": plan.tables(), "seed": plan.fit.seed, **about}
+    record |= _made_with()
+    replace_text(run / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_run(run: Path) -> Recipe:
+    """The values in force of a run's folder.
+
+    Raises:
+        ValueError: If it is not a run's folder.
+    """
+    path = run / "run.json"
+    try:
+        about = json.loads(path.read_text("utf-8"))
+        slug, tables = str(about["slug"]), dict(about["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the record of a run ({error})") from None
+    return in_force(slug, tables)
+
+
+def write_card(run: Path, plan: Recipe, size: int, step: int, auc: float) -> None:
+    """The method's card with these weights, as the catalogue reads cards."""
+    card, weights = catalog.card(plan.slug), run / "weights.safetensors"
+    words = ("title", "source", "code", "network", "verb", "claim")
+    lists = ("takes", "learns_from", "assumed", "limits")
+    lines = [f"{key} = {_toml(getattr(card, key))}" for key in (*words, *lists)]
+    about = {
+        "file": weights.name,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "license": plan.data.license,
+        "trained_on": f"{Path(plan.data.manifest).name}, seed {plan.fit.seed}, {step} steps; "
+        f"best by validation, AUC {auc:.4f}",  # chosen by it, hence no measure of it
+        "input": {"size": size},
+    }
+    lines += ["", "[[weights]]", *(f"{key} = {_toml(value)}" for key, value in about.items())]
+    replace_text(run / "card.toml", "\n".join(lines) + "\n")
+
+
+def _toml(value: object) -> str:
+    """A value as TOML; a JSON string is a TOML string too."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file's text at once; an interrupted write leaves the old file."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _made_with() -> dict[str, Any]:
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "versions": found}

@@ -1,0 +1,132 @@
+"""The verb: forgeries of known making from the user's own pictures, with masks and a manifest.
+
+Every real face comes out beside its forgery, cut alike and stored alike, so that nothing but the
+forgery tells them apart. Each forged file says in its own text that it is one.
+"""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+if TYPE_CHECKING:
+    from telltale.data.crops import Crop
+    from telltale.records import Failure
+
+KINDS = ("self_blend", "swap_alpha", "swap_poisson", "regenerate")
+MANIFEST = "manifest.csv"
+COLUMNS = ("path", "label", "source", "kind", "mask")  # as ``telltale evaluate`` reads them
+
+
+class Made(NamedTuple):
+    """One forgery that was written: the three files, in the folder that was asked for."""
+
+    fake: Path
+    real: Path
+    mask: Path
+
+
+def synthesise(
+    kind: str, paths: Iterable[Path], out: Path, *, seed: int = 0
+) -> "Iterator[Made | Failure]":
+    """Forge the largest face of each picture, and write a manifest when all are done.
+
+    Args:
+        kind: One of :data:`KINDS`. Swaps take the other face from another of the pictures; each
+            picture counts as another person.
+        paths: Pictures, and folders to walk.
+        out: Folder to write to; made if need be.
+        seed: The same seed and pictures give the same forgeries.
+
+    Yields:
+        What was written, or why a picture gave nothing.
+
+    Raises:
+        ValueError: If the kind is not known, there is nobody to swap with, the manifest is there
+            already, or OpenCV is not installed.
+    """
+    from telltale.catalog import nearest
+
+    if kind not in KINDS:
+        raise ValueError(f"no kind {kind!r}{nearest(kind, KINDS)}; there is {', '.join(KINDS)}")
+    if (out / MANIFEST).exists():
+        raise ValueError(f"{out / MANIFEST}: is there already; name another folder")
+    try:
+        from telltale.data.pairs import forge
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"forging needs {error.name}: pip install 'telltale-vision[train]'"
+        ) from None
+    from telltale.records import Failure
+
+    crops, rows = [], []
+    for found in _faces(paths):
+        if isinstance(found, Failure):
+            yield found
+        else:
+            crops.append(found)
+    if kind.startswith("swap") and len(crops) < 2:
+        raise ValueError(f"a swap wants faces of two pictures or more, found {len(crops)}")
+    out.mkdir(parents=True, exist_ok=True)
+    for number, crop in enumerate(crops):
+        rng = np.random.default_rng([seed, number])
+        try:
+            fake, real, mask = forge(kind, crop, crops, rng)
+        except ValueError as error:
+            yield Failure(crop.path, f"{crop.path}: {error}")
+            continue
+        name = f"{number:05}_{Path(crop.path).stem}"
+        made = Made(*(out / f"{name}_{part}.png" for part in ("fake", "real", "mask")))
+        _save(made.fake, fake, f"FORGED by telltale synth: {kind} of {Path(crop.path).name}")
+        _save(made.real, real, "")
+        _save(made.mask, np.rint(mask * 255).astype(np.uint8), "")
+        rows += [
+            (made.real.name, 0, crop.source, "", ""),
+            (made.fake.name, 1, crop.source, kind, made.mask.name),
+        ]
+        yield made
+    _write_manifest(out / MANIFEST, rows)
+
+
+def _faces(paths: Iterable[Path]) -> "Iterator[Crop | Failure]":
+    """The largest face of each picture, or why there is none."""
+    from telltale.data.crops import Crop, cut_faces
+    from telltale.media import MediaError
+    from telltale.media.facefinder import FaceFinder
+    from telltale.records import Failure
+    from telltale.scan import files_in
+
+    finder = FaceFinder()
+    for file in files_in(paths):
+        if isinstance(file, Failure):
+            yield file
+            continue
+        name = os.fspath(file)
+        crop = next(cut_faces([(file, name)], finder), None)
+        if isinstance(crop, Crop):
+            yield crop
+        elif isinstance(crop, MediaError):
+            yield Failure(name, str(crop))
+        else:
+            yield Failure(name, f"{name}: no face that is large enough")
+
+
+def _save(path: Path, pixels: NDArray[np.uint8], says: str) -> None:
+    text = PngImagePlugin.PngInfo()
+    if says:
+        text.add_text("Description", says)
+    part = path.with_name(path.name + ".part")
+    Image.fromarray(pixels).save(part, "PNG", pnginfo=text)
+    part.replace(path)
+
+
+def _write_manifest(path: Path, rows: list[tuple[str, int, str, str, str]]) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    part.replace(path)

@@ -1,0 +1,262 @@
+"""The verb: train a method by a recipe, in a folder that says all about the run.
+
+    run = train("vit_lora_scl", recipe="toy", settings={"method.rank": 8})
+    run = train("vit_lora_scl", run=run, resume=True)      # after a kill: exactly as if it had not
+    network = network_of(run)                              # with its best weights
+
+The folder holds ``run.json`` (every value in force, versions), ``steps.jsonl`` (a line a step),
+``weights.safetensors`` (what was trained, best by validation AUC), ``progress.safetensors`` (what a
+resume needs) and, when training is over, ``card.toml`` that describes the weights.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+
+from telltale import catalog, metrics
+from telltale import fit as fitting
+from telltale.data.sources import Source, open_source
+from telltale.recipe import Fit, Recipe, in_force, read_recipe
+from telltale.runs import read_run, replace_text, write_card, write_run
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Record = dict[str, Any]
+
+
+def train(
+    slug: str,
+    *,
+    data: Path | str | None = None,
+    recipe: Path | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    run: Path | None = None,
+    resume: bool = False,
+    watch: Callable[[Record], None] = lambda record: None,
+) -> Path:
+    """Train a method and return the folder of the run.
+
+    Args:
+        slug: Method; one that detects from ``images`` and learns from ``labels``.
+        data: What to learn from, in place of the recipe's ``data.manifest``.
+        recipe: TOML file, or the name of one of the method's recipes.
+        settings: "table.key" to value, over the recipe.
+        run: Folder; a new one in ``runs`` by default.
+        resume: Go on with ``run`` as its ``run.json`` says, from the last state that was kept.
+        watch: Gets each step's record as ``steps.jsonl`` does.
+
+    Raises:
+        ValueError: If a name, a value, the data or the folder is not right, or the loss is not
+            finite; the text says what is wanted.
+    """
+    if resume:
+        if run is None or data is not None or recipe is not None or settings:
+            raise ValueError("to resume, name the run's folder only: its run.json has the rest")
+        plan = read_run(run)
+        if plan.slug != slug:
+            raise ValueError(f"{run}: is a run of {plan.slug}, not of {slug}")
+    else:
+        plan = _plan(slug, data, recipe, settings or {})
+        run = run or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
+        run = Path(_agreed(str(run)))  # the clocks of several processes may differ
+        if (run / "run.json").exists() and _is_main():
+            raise ValueError(f"{run}: there is a run already; resume it or name another folder")
+    network = _build(plan)
+    source = _source(plan, network, run)
+    if not resume and _is_main():
+        write_run(run, plan, {"data": source.about, "trained_weights": _trainable(network)})
+    for record in _learn(run, plan, network, source):
+        watch(record)
+    if _is_main():
+        judged = [r for r in fitting.read_log(run / "steps.jsonl") if "val_auc" in r]
+        best = max(judged, key=lambda r: float(r["val_auc"]))
+        write_card(run, plan, _size(plan, network), best["step"], best["val_auc"])
+    return run
+
+
+def network_of(run: Path) -> nn.Module:
+    """A run's network with its best weights, in eval mode: ready to export.
+
+    Raises:
+        ValueError: If it is not a run's folder, or there are no weights yet.
+    """
+    network = _build(read_run(run))
+    fitting.restore(network, run / "weights.safetensors")
+    return network.eval()
+
+
+def validate(network: nn.Module, source: Source) -> float:
+    """The AUC of a network's logits over a source's validation batches."""
+    device = next(network.parameters()).device
+    logits, labels = [], []
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for batch in source.validation():
+            evidence = network(torch.from_numpy(batch["images"]).to(device))
+            logits.append(evidence.logit.double().cpu().numpy())
+            labels.append(batch["labels"])
+    network.train(was_training)
+    return float(metrics.auc(np.concatenate(logits), np.concatenate(labels)))
+
+
+def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Iterator[Record]:
+    """Train from the last state that was kept, or from the start; one record a step."""
+    fit = plan.fit
+    optimizer = fitting.adam(
+        network,
+        lr=fit.lr,
+        lrs=fit.lrs,
+        weight_decay=fit.weight_decay,
+        decoupled=fit.decoupled,
+    )
+    state, log = run / "progress.safetensors", run / "steps.jsonl"
+    done = fitting.resume(state, network, optimizer) if state.exists() else 0
+    records = fitting.read_log(log, until=done)  # what came after is made again, the same
+    if _is_main():
+        replace_text(log, "".join(json.dumps(record) + "\n" for record in records))
+    values = [record["val_auc"] for record in records if "val_auc" in record]
+    if done >= fit.steps or _is_over(values, fit):
+        return
+    writer = _tensorboard(run, done) if fit.tensorboard and _is_main() else None
+    for step in _steps(plan, network, source, optimizer, done):
+        record = {"step": step.number, "lr": step.lr, "norm": step.norm, **step.losses}
+        if step.number % fit.every == 0 or step.number == fit.steps:
+            record["val_auc"] = validate(network, source)
+            is_best = record["val_auc"] > max(values, default=-1.0)
+            values.append(record["val_auc"])
+            if _is_main():
+                if is_best:
+                    fitting.save(network, run / "weights.safetensors")
+                fitting.log(log, record)  # before the state: the log is never behind it
+                fitting.checkpoint(state, network, optimizer, step.number)
+        elif _is_main():
+            fitting.log(log, record)
+        if writer is not None:
+            fitting.to_tensorboard([record], writer)
+        yield record
+        if step.number == fit.steps or ("val_auc" in record and _is_over(values, fit)):
+            break
+    if writer is not None:
+        writer.close()
+
+
+def _steps(
+    plan: Recipe, network: nn.Module, source: Source, optimizer: Optimizer, done: int
+) -> Iterator[fitting.Step]:
+    fit = plan.fit
+    loader = DataLoader(
+        _Batches(source, catalog.card(plan.slug).learns_from),
+        batch_size=None,  # a number is a whole batch
+        sampler=range(done, fit.steps),
+        num_workers=plan.data.workers,
+        multiprocessing_context="spawn" if plan.data.workers else None,
+        generator=torch.Generator(),  # its own, so that opening it draws nothing from the run's
+    )
+    schedule = fitting.constant
+    if fit.schedule == "cosine":
+        schedule = fitting.cosine(fit.steps, warmup=fit.warmup)
+    return fitting.fit(
+        network,  # type: ignore[arg-type]
+        loader,
+        optimizer,
+        schedule=schedule,
+        clip=fit.clip,
+        bfloat16=fit.bfloat16,
+        done=done,
+    )
+
+
+class _Batches(Dataset[dict[str, Tensor]]):
+    """A source's batches by number, under the words that a method's loss takes."""
+
+    def __init__(self, source: Source, fields: tuple[str, ...]) -> None:
+        self.source = source
+        self.fields = fields
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        batch = self.source[number]
+        return {field: torch.as_tensor(batch[field]) for field in self.fields}
+
+
+def _plan(
+    slug: str, data: Path | str | None, recipe: Path | str | None, settings: Mapping[str, Any]
+) -> Recipe:
+    card = catalog.card(slug)
+    if "images" not in card.takes or "labels" not in card.learns_from:
+        raise ValueError(
+            f"{slug} learns from {', '.join(card.learns_from) or 'nothing'}; train is for "
+            "detectors that learn from images and labels"
+        )
+    tables = {} if recipe is None else read_recipe(recipe, slug)
+    over = dict(settings) | ({} if data is None else {"data.manifest": str(data)})
+    plan = in_force(slug, tables, over)
+    manifest = Path(plan.data.manifest)
+    if manifest.exists():  # a run may be resumed from another folder
+        plan = plan._replace(data=replace(plan.data, manifest=str(manifest.absolute())))
+    return plan
+
+
+def _build(plan: Recipe) -> nn.Module:
+    """The network; parts that are not pretrained depend on the seed alone."""
+    torch.manual_seed(plan.fit.seed)
+    return catalog.build(plan.slug, **plan.modules, **plan.method)
+
+
+def _source(plan: Recipe, network: nn.Module, run: Path) -> Source:
+    return open_source(
+        plan.data,
+        fields=catalog.card(plan.slug).learns_from,
+        size=_size(plan, network),
+        seed=plan.fit.seed,
+        cache=run.parent / "faces",
+    )
+
+
+def _size(plan: Recipe, network: nn.Module) -> int:
+    shape = getattr(getattr(network, "backbone", None), "shape", None)
+    size = plan.data.size or getattr(shape, "size", None)
+    if size is None:
+        raise ValueError("want data.size, the side of the images in pixels")
+    return int(size)
+
+
+def _is_over(values: list[float], fit: Fit) -> bool:
+    return fit.patience > 0 and fitting.plateaued(values, fit.patience)
+
+
+def _trainable(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+
+
+def _is_main() -> bool:
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+def _agreed(word: str) -> str:
+    """The first process's word in all processes of ``accelerate launch``."""
+    from accelerate.utils import broadcast_object_list
+
+    return str(broadcast_object_list([word])[0])
+
+
+def _tensorboard(run: Path, done: int) -> "SummaryWriter":
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"fit.tensorboard needs {error.name}: pip install 'telltale-vision[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(run / "tensorboard"), purge_step=done + 1)

@@ -1,0 +1,189 @@
+"""The table of data: what it reads, what it refuses, and streams that any batch can start."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from telltale.data import WORDS
+from telltale.data.manifest import FIELDS, batches, read, read_manifest, read_table, split_of
+from telltale.data.order import places
+
+HEADER = "path,label,source,split,kind,mask,partner"
+
+
+def picture(path: Path, color: tuple[int, int, int], size: tuple[int, int] = (12, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    for number in range(4):
+        picture(tmp_path / f"real{number}.png", (10 * number, 0, 0))
+        picture(tmp_path / f"fake{number}.png", (0, 10 * number, 0))
+    mask = np.zeros((8, 12), np.uint8)
+    mask[:, :6] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    rows = [f"real{n}.png,real,p{n},{s},,," for n, s in enumerate(("train",) * 3 + ("val",))]
+    rows += [
+        f"fake{n}.png,1,p{n},{s},{'swap' if n % 2 else 'blend'},mask.png,real{n}.png"
+        for n, s in enumerate(("train",) * 3 + ("val",))
+    ]
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+def test_items_are_what_the_table_says(table: Path) -> None:
+    dataset = read(table, FIELDS, size=4)
+    item = dataset[6]  # fake2: a square of 8 is cut from the middle of 12 × 8
+    assert {name: value.shape for name, value in item.items()} == {
+        "images": (3, 4, 4),
+        "labels": (),
+        "masks": (1, 4, 4),
+        "domains": (),
+        "partners": (3, 4, 4),
+    }
+    assert item["images"][:, 0, 0] == pytest.approx([0, 20 / 255, 0])
+    assert item["partners"][:, 0, 0] == pytest.approx([20 / 255, 0, 0])
+    assert item["masks"][0].tolist() == [[1, 1, 0, 0]] * 4
+    assert (item["labels"], item["domains"]) == (1, 1)
+    assert dataset[7]["domains"] == 2
+    assert dataset[0]["domains"] == 0
+    assert not dataset[0]["masks"].any()
+    assert np.array_equal(dataset[2]["partners"], dataset[2]["images"])
+    assert set(FIELDS) <= set(WORDS)
+
+
+def test_kinds_keep_their_numbers_in_a_split(table: Path) -> None:
+    val = read_manifest(table).of_split("val")
+    assert [row.kind for row in val.rows] == ["", "swap"]
+    assert read(val, ["domains"], size=4).batch([0, 1])["domains"].tolist() == [0, 2]
+
+
+def test_without_splits_the_source_decides(table: Path) -> None:
+    lines = [f"real{n}.png,0,who{n % 2}" for n in range(4)]
+    table.write_text("\n".join(["path,label,source", *lines]))
+    rows = read_manifest(table).rows
+    assert [row.split for row in rows] == [split_of(f"who{n % 2}") for n in range(4)]
+    assert not read_manifest(table).divided()
+
+
+def test_split_of_keeps_its_shares() -> None:
+    shares = Counter(split_of(f"person {n}") for n in range(4000))
+    assert shares["train"] / 4000 == pytest.approx(0.8, abs=0.03)
+    assert shares["val"] / 4000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_divided_sources_are_named(table: Path) -> None:
+    table.write_text(table.read_text().replace("fake3.png,1,p3", "fake3.png,1,p0"))
+    assert read_manifest(table).divided() == ["p0"]
+
+
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
+    picture(tmp_path / "Real/anna/1.png", (0, 0, 0))
+    picture(tmp_path / "Real/anna/2.png", (1, 0, 0))
+    picture(tmp_path / "swap/eve.png", (2, 0, 0))
+    (tmp_path / "swap/notes.txt").write_text("not a picture")
+    manifest = read_manifest(tmp_path)
+    assert [(r.path.name, r.label, r.source, r.kind) for r in manifest.rows] == [
+        ("1.png", 0, "anna", ""),
+        ("2.png", 0, "anna", ""),
+        ("eve.png", 1, "eve", "swap"),
+    ]
+    assert manifest.kinds == ("swap",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("real1.png,real", "real1.png,maybe", r"data\.csv, line 3: want a label .*'maybe'"),
+        ("real2.png,real,p2,train", "real2.png,real,p2,dev", r"line 4: want a split .*'dev'"),
+        ("fake0.png,1", "gone.png,1", r"line 6: no path .*gone\.png"),
+        ("mask.png,real1", "gone.png,real1", r"line 7: no mask .*gone\.png"),
+        ("fake1.png,1", "fake0.png,1", r"line 7: fake0\.png stands in .*line 6 already"),
+        ("fake1.png,1", ",1", r"line 7: the path is empty"),
+        ("path,label", "file,label", r"data\.csv: want the columns path; there are"),
+        ("real3.png,real,p3,val,,,", "real3.png,real", r"line 5: want 7 fields"),
+        (",p0,train,blend", ',"p0,train,blend', r"data\.csv: cannot be read as CSV"),
+    ],
+)
+def test_errors_name_file_and_line(table: Path, old: str, new: str, says: str) -> None:
+    text = table.read_text()
+    assert old in text
+    table.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=says):
+        read_manifest(table)
+
+
+def test_a_line_number_counts_lines_within_quotes(table: Path) -> None:
+    text = table.read_text().replace("real0.png,real,p0", 'real0.png,real,"p\n0"')
+    table.write_text(text.replace("real1.png,real", "real1.png,maybe"))
+    with pytest.raises(ValueError, match="line 4: want a label"):
+        read_manifest(table)
+
+
+def test_what_a_manifest_lacks_is_said_before_the_first_batch(table: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot give \['echoes'\]; it has images"):
+        read(table, ["echoes"], size=4)
+    table.write_text(table.read_text().replace("mask.png,real2", ",real2"))
+    with pytest.raises(ValueError, match=r"line 8: a mask is wanted"):
+        read(table, ["masks"], size=4)
+    read(table, ["images"], size=4)
+    with pytest.raises(ValueError, match=r"no row has split 'test'; there are train, val"):
+        read_manifest(table).of_split("test")
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        read_manifest(table.with_name("gone.csv"))
+    table.write_text(HEADER + "\n")
+    with pytest.raises(ValueError, match="there are no rows"):
+        read_manifest(table)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "bom.csv"
+    path.write_text("path,label\na,0\n", encoding="utf-8-sig")
+    assert read_table(path, ("path",)).columns == ["path", "label"]
+
+
+def test_a_stream_goes_on_where_it_is_told_to(table: Path) -> None:
+    dataset = read(read_manifest(table).of_split("train"), ["images", "labels"], size=4)
+    stream = batches(dataset, batch=4, seed=7)
+    first = [next(stream) for _ in range(5)]
+    later = batches(dataset, batch=4, seed=7, start=3)
+    for batch in first[3:]:
+        again = next(later)
+        assert np.array_equal(batch["images"], again["images"])
+    assert all(batch["labels"].tolist() == [0, 0, 1, 1] for batch in first)
+    other = next(batches(dataset, batch=4, seed=8, start=3))
+    assert not np.array_equal(first[3]["images"], other["images"])
+
+
+def test_balance_wants_both_classes(table: Path) -> None:
+    rows = read_manifest(table).rows
+    genuine = read_manifest(table)
+    genuine = type(genuine)("real only", rows[:3], ())
+    dataset = read(genuine, ["labels"], size=4)
+    with pytest.raises(ValueError, match="real only: want both labels"):
+        next(batches(dataset, batch=2, seed=0))
+    assert next(batches(dataset, batch=3, seed=0, balanced=False))["labels"].tolist() == [0] * 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 30), batch=st.integers(1, 40), seed=st.integers(0, 5))
+def test_every_epoch_has_every_item_once(length: int, batch: int, seed: int) -> None:
+    rows = np.concatenate([places(length, batch, number, seed) for number in range(length)])
+    epochs = rows.reshape(batch, length)  # length batches are batch epochs
+    assert all(sorted(epoch) == [*range(length)] for epoch in epochs.tolist())
+
+
+def test_reading_needs_neither_torch_nor_opencv() -> None:
+    code = "import sys, telltale.data.manifest; print({'torch', 'cv2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

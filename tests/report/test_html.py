@@ -1,0 +1,413 @@
+"""The page: whole or not at all, nothing from outside, harmless whatever a file is called."""
+
+import base64
+import dataclasses
+import errno
+import hashlib
+import io
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from telltale.records import Failure, Finding, Region, Report
+from telltale.report import drawing, reread, write_html
+
+Make = Callable[..., Report]
+Pixels = NDArray[np.uint8]
+VOID = {"meta", "img", "input", "br", "link", "hr"}
+ODD = "<script>alert(1)</script>&\"'\u202egpj\x1b.exe"
+
+
+class Page(HTMLParser):
+    """A page's elements, having checked that each is closed in its turn."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(path.read_text("utf-8"))
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"{tag} closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [
+            attributes
+            for name, attributes in self.elements
+            if name == tag and all(attributes.get(key) == value for key, value in wanted.items())
+        ]
+
+    @property
+    def text(self) -> str:
+        shown = (part for tag, parts in self.texts.items() if tag != "style" for part in parts)
+        return " ".join(" ".join(shown).split())
+
+
+@pytest.fixture
+def drawn(pixels: Pixels) -> Callable[[Report], Pixels]:
+    return lambda report: pixels
+
+
+@pytest.fixture
+def page_of(tmp_path: Path, drawn: Callable[[Report], Pixels]) -> Callable[..., Page]:
+    def make(reports: Any, failures: Any = (), **options: Any) -> Page:  # noqa: ANN401
+        path = tmp_path / "report.html"
+        write_html(path, reports, failures, **({"pictures": drawn} | options))
+        return Page(path)
+
+    return make
+
+
+def data_image(uri: str | None) -> Image.Image:
+    assert uri is not None
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_a_file_has_all_that_its_report_says(
+    found: Finding, unsure: Finding, report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    page = page_of([report_of(found, unsure)])
+    for told in (
+        "selfie.jpg",
+        "Evidence of forgery",
+        "Moderately strong evidence that the face was digitally forged",
+        "0.93 (0.88 to 0.96)",
+        "+2.2",
+        "moderately strong support for the claim",
+        "it does not survive JPEG 50",
+        "after crop it was not found again",
+        "80 or more",
+        "outside",
+        "0 to 55",
+        "ab12" * 16,
+        "cd34" * 16,
+        "1,400,000 bytes",
+        "2026-11-23T04:40:12Z",
+        "not trained on presentation attacks",
+        "camera",
+        "evidence, never proof",
+    ):
+        assert told in page.text, told
+    assert page.text.count("flips") == 1 + 1  # JPEG 50 of face 2, and "how to read"
+    assert page.text.count("not found again") == 1
+    assert "Can't tell whether the face was digitally forged:" in page.text
+
+
+def test_picture_boxes_and_heat_map_lie_where_the_finding_says(
+    found: Finding, unsure: Finding, report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    page = page_of([report_of(found, unsure)])
+    picture = next(image for image in page.all("img") if "picture" in (image["alt"] or ""))
+    assert data_image(picture["src"]).size == (480, 320)
+    assert "1: face 1, Evidence of forgery; 2: face 2, Can't tell" in (picture["alt"] or "")
+    assert page.all("svg", viewbox="0 0 480 320")
+    boxes = [box for box in page.all("rect") if (box.get("class") or "").startswith("box")]
+    assert [(b["x"], b["y"], b["width"], b["height"], b["transform"]) for b in boxes] == [
+        ("60", "40", "120", "120", "rotate(30 120.0 100.0)"),
+        ("300", "100", "90", "90", "rotate(0.0 345.0 145.0)"),
+    ]
+    heat, *_ = page.all("image", x="60", y="40", transform="rotate(30 120.0 100.0)")
+    alpha = np.asarray(data_image(heat["href"]))[..., 3]
+    assert alpha.shape == (7, 7)
+    assert alpha[0, 0] == 0
+    assert alpha[6, 6] == alpha.max() > 200
+    assert page.all("input", type="range")
+
+
+def test_asks_the_network_for_nothing(
+    found: Finding, report_of: Make, video_report: Report, page_of: Callable[..., Page]
+) -> None:
+    page = page_of([report_of(found), video_report], [Failure("a", "b")])
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+            link = attributes.get(name) or "#"
+            assert link.startswith(("#", "data:image/")), (tag, link)
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert "style" not in attributes, "the policy forbids it"
+    assert not {tag for tag, _ in page.elements} & {"link", "iframe", "object", "base", "form"}
+    styles = "".join(page.texts["style"])
+    assert "url(" not in styles
+    assert "@import" not in styles
+    policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"] or ""
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        digest = hashlib.sha256("".join(page.texts[tag]).encode()).digest()
+        assert f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+
+
+def test_whatever_a_file_says_is_only_text(
+    found: Finding, report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    odd = dataclasses.replace(
+        found, slug=ODD, claim=ODD, about=ODD, notes=(ODD,), limits=(ODD,), survival={ODD: 0.1},
+        quality={ODD: 1.0}, operating_range={ODD: (0.0, 2.0)},
+    )  # fmt: skip
+    plain = report_of(odd, path=ODD)
+    subject = dataclasses.replace(plain.subject, format=ODD, sha256=ODD, details={ODD: ODD})
+    report = Report(subject, (odd,), {ODD: ODD}, ODD)
+    page = page_of([report, report], [Failure(ODD, ODD)])
+    assert len(page.all("script")) == 1
+    shown = "<script>alert(1)</script>&\"'\\u202egpj\\x1b.exe"
+    assert shown in page.text
+    for text in (*page.text, *(str(value) for _, a in page.elements for value in a.values())):
+        assert "\u202e" not in text
+        assert "\x1b" not in text
+
+
+def test_many_files_have_a_table_on_top_and_failures_at_the_end(
+    found: Finding, unsure: Finding, report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    no = Finding("m", found.claim, 0.02, "no", log10_lr=-1.7)
+    reports = [
+        report_of(no, path="desk/a.jpg"),
+        report_of(found, path="desk/sub/b.jpg"),
+        report_of(unsure, path="desk/c.jpg"),
+    ]
+    page = page_of(iter(reports), iter([Failure("desk/d.jpg", "it is empty")]))
+    rows = [row for row in page.all("tr") if "data-verdict" in row]
+    assert [(row["data-verdict"], row["data-file"]) for row in rows] == [
+        ("no", "f1"),
+        ("yes", "f2"),
+        ("can't tell", "f3"),
+    ]
+    assert [article["id"] for article in page.all("article")] == ["f1", "f2", "f3"]
+    assert [link["href"] for link in page.all("a") if (link["href"] or "").startswith("#f")] == [
+        "#failures",
+        "#f1",
+        "#f2",
+        "#f3",
+    ]
+    assert page.text.index("Verdict") < page.text.index("Could not be read")
+    for told in ("1 Evidence of forgery", "1 Can't tell", "No evidence of forgery found"):
+        assert told in page.text
+    cells = [cell for cell in page.texts["a"] if cell.endswith(".jpg")]
+    assert cells == ["a.jpg", f"sub{os.sep}b.jpg".replace("\\", "/"), "c.jpg"]
+    assert "desk/d.jpg" in page.text
+    assert "it is empty" in page.text
+
+
+def test_reads_without_a_script_and_by_ear(
+    found: Finding, unsure: Finding, report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    page = page_of([report_of(found, unsure), report_of(found)], [Failure("a", "b")])
+    for tag in ("header", "main", "footer", "h1"):
+        assert page.all(tag), tag
+    assert page.all("html", lang="en")
+    assert page.all("a", href="#main")
+    assert all(image.get("alt") is not None for image in page.all("img"))
+    assert all(head.get("scope") for head in page.all("th"))
+    identifiers = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+    assert {a["aria-labelledby"] for _, a in page.elements if "aria-labelledby" in a} <= set(
+        identifiers
+    )
+    # What needs the script is hidden until it runs; nothing else is.
+    for _, attributes in page.elements:
+        if "hidden" in attributes:
+            assert "data-js" in attributes or not attributes.get("class")
+    assert all("open" in details for details in page.all("details"))
+
+
+def test_a_video_shows_its_scores_over_time(
+    video_report: Report, page_of: Callable[..., Page]
+) -> None:
+    page = page_of([video_report])
+    path = page.all("path")[0]["d"]
+    assert path == "M0.0 20.0h2L333.3 10.0M1000.0 30.0h2"  # the third frame has no score
+    chart = next(svg for svg in page.all("svg") if svg.get("role") == "img")
+    assert chart["aria-label"] == "4 frames; scores from 0.70 to 0.90"
+
+
+def test_a_finding_without_a_score_and_a_report_without_findings(
+    report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    nothing = Finding(
+        "m", "the face was digitally forged", math.nan, "can't tell", notes=("no face",)
+    )
+    page = page_of([report_of(nothing), report_of()])
+    assert "Can't tell whether the face was digitally forged:" in page.text
+    assert "no face" in page.text
+    assert "nan" not in page.text
+    assert "Nothing was asked" in page.text
+    assert "No file was scanned to the end." in page_of([], [Failure("a", "b")]).text
+
+
+@pytest.mark.parametrize("error", [ValueError("the file has changed"), OSError("it is gone")])
+def test_says_why_there_is_no_picture(
+    found: Finding, report_of: Make, page_of: Callable[..., Page], error: Exception
+) -> None:
+    def missing(report: Report) -> Pixels:
+        raise error
+
+    page = page_of([report_of(found)], pictures=missing)
+    assert f"The picture is not shown: {error}" in page.text
+    assert not page.all("img")
+
+
+def test_reread_takes_the_picture_only_if_it_is_what_was_scanned(
+    tmp_path: Path, pixels: Pixels, found: Finding, report_of: Make
+) -> None:
+    path = tmp_path / "selfie.png"
+    Image.fromarray(pixels).save(path)
+    report = report_of(found, path=str(path))
+    with pytest.raises(ValueError, match="has changed since it was scanned"):
+        reread(report)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    same = dataclasses.replace(report, subject=dataclasses.replace(report.subject, sha256=digest))
+    np.testing.assert_array_equal(reread(same), pixels)
+
+
+def test_the_page_of_many_files_has_smaller_pictures_and_little_memory(
+    found: Finding, report_of: Make, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    large = rng.integers(0, 255, (60, 90, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    alive: list[int] = []
+
+    def stream() -> Iterator[Report]:
+        for number in range(52):
+            alive.append(number)
+            yield report_of(found, path=f"{number}.jpg")
+
+    path = tmp_path / "report.html"
+    write_html(path, stream(), pictures=lambda report: large)
+    sizes = [
+        max(data_image(image["src"]).size)
+        for image in Page(path).all("img")
+        if "picture" in (image["alt"] or "")
+    ]
+    assert sizes == [1000] * 50 + [480] * 2
+    write_html(path, [report_of(found)] * 51, pictures=lambda report: large[:100])
+    assert path.stat().st_size < 51 * 60_000
+
+
+def ends_with_the_old_report(path: Path) -> None:
+    assert path.read_text() == "the old report"
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_full_disk_leaves_the_old_report(
+    tmp_path: Path,
+    found: Finding,
+    report_of: Make,
+    drawn: Callable[[Report], Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the old report")
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device; no report was written to .*html"):
+        write_html(path, [report_of(found)], pictures=drawn)
+    ends_with_the_old_report(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits on file sizes")
+@pytest.mark.parametrize("limit", [500, 30_000])
+def test_a_limit_on_the_file_size_leaves_the_old_report(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the old report")
+    code = f"""
+import resource
+from pathlib import Path
+from telltale.records import Failure
+from telltale.report import write_html
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+write_html(Path({str(path)!r}), [], [Failure("a" * 60, "b")] * 500)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "File too large; no report was written to" in ended.stderr
+    ends_with_the_old_report(path)
+
+
+def test_a_scan_that_breaks_off_leaves_the_old_report(
+    tmp_path: Path, found: Finding, report_of: Make, drawn: Callable[[Report], Pixels]
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the old report")
+
+    def stopped() -> Iterator[Report]:
+        yield report_of(found)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_html(path, stopped(), pictures=drawn)
+    ends_with_the_old_report(path)
+
+
+def test_refuses_where_no_page_can_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder; name a file"):
+        write_html(tmp_path, [])
+    with pytest.raises(ValueError, match=r"gone does not exist; make this folder"):
+        write_html(tmp_path / "gone" / "report.html", [])
+
+
+def test_a_link_goes_on_pointing_to_the_report(
+    tmp_path: Path, found: Finding, report_of: Make, drawn: Callable[[Report], Pixels]
+) -> None:
+    link = tmp_path / "latest.html"
+    link.symlink_to(tmp_path / "report.html")
+    write_html(link, [report_of(found)], pictures=drawn)
+    assert link.is_symlink()
+    assert "selfie.jpg" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_close_ups_show_the_region_turned_upright(pixels: Pixels) -> None:
+    shown = data_image(drawing.closeup(pixels, Region(60, 40, 120, 120, 30), 96))
+    assert shown.size == (96, 96)
+    assert drawing.closeup(pixels, Region(60, 40, 120, 60), 96) == ""  # not square
+    assert drawing.closeup(pixels, Region(0, 0, 300, 300), 96) == ""  # as large as the picture
+
+
+def test_colours_have_contrast() -> None:
+    """WCAG 2.2 AA: 4.5 : 1 of text against each ground that it stands on, light and dark."""
+    css = (Path(drawing.__file__).parent / "templates" / "page.css").read_text()
+    blocks = re.findall(r"color-scheme: (?:light|dark);(.*?)}", css, re.S)
+    assert len(blocks) == 3
+    for block in blocks:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+        for text in ("ink", "soft", "link", "yes", "unsure", "no"):
+            for ground in ("paper", "sheet"):
+                assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted(luminance(colour) for colour in (one, other))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    channels = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
