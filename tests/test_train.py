@@ -181,6 +181,16 @@ def test_from_a_table_of_pictures(tmp_path: Path) -> None:
     assert json.loads((run / "run.json").read_text())["data"]["train"] == 8
 
 
+def test_a_split_with_one_label_is_refused(tmp_path: Path) -> None:
+    lines = ["path,label,split"]
+    for number, (label, split) in enumerate([(0, "train"), (1, "train"), (0, "val")]):
+        Image.new("RGB", (40, 40)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{label},{split}")
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"data\.csv: want both labels in split 'val'"):
+        train("vit_lora_scl", data=tmp_path / "data.csv", settings=TINY, run=tmp_path / "run")
+
+
 def test_from_faces_that_are_forged_on_the_way(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     angle = np.linspace(0, 2 * np.pi, 468)
@@ -195,6 +205,7 @@ def test_from_faces_that_are_forged_on_the_way(tmp_path: Path) -> None:
     data = Data(manifest=str(tmp_path / "faces.crops"), forge={"regenerate": 1}, batch=4)
     source = open_source(data, fields=("images", "labels"), size=28, seed=0, cache=tmp_path)
     assert source[3]["images"].shape == (4, 3, 28, 28)
+    assert source[3]["labels"].tolist() == [0, 0, 1, 1]
     assert np.array_equal(source[3]["images"], source[3]["images"])
     assert not np.array_equal(source[3]["images"], source[4]["images"])
     assert len([*source.validation()]) == 128

@@ -22,7 +22,7 @@ ALLOWED = (  # each a whole word of the licence's name or SPDX expression
 REVIEWED = {
     "av": "extra `video`: its wheels carry x264 and x265 (GPL-2.0) as encoders that we never call; "
     "who passes the wheel on can build PyAV against an FFmpeg of their own instead",
-    "pillow-heif": "extra `heif`: its wheels carry x265 (GPL-2.0), an encoder that we never call",
+    "pi-heif": "extra `heif`: BSD-3-Clause itself; its wheels link libheif and libde265 (LGPL-3.0)",
 }
 BUNDLED = re.compile(r"(^|/)lib(x26[45]|xvid|faac|fdk)")  # not stated in the wheel's metadata
 NVIDIA = re.compile(r"^(nvidia|cuda)-")  # redistributed by torch's wheels; proprietary, extra train

@@ -59,7 +59,9 @@ def prepare(lfw: Path, cache: Path) -> None:
 def crops_of(cache: Path, split: str) -> list[Crop]:
     """All cached crops of a split; blank-bordered ones (LFW's warping) are left out."""
     crops = [crop for path in sorted(cache.glob("*.crops")) for crop in load_crops(path)]
-    return [crop for crop in crops if split_of(crop.source) == split and not blank(crop)]
+    kept = [crop for crop in crops if split_of(crop.source) == split and not blank(crop)]
+    # Portraits whose terms forbid manipulation are not forged, not even to measure.
+    return [crop for crop in kept if not crop.source.startswith("officials:")]
 
 
 def blank(crop: Crop) -> bool:

@@ -193,7 +193,9 @@ class Detector:
         reach = CONTEXT / self.margin * region.width / 2
         x, y = region.x + region.width / 2, region.y + region.height / 2
         height, width = pixels.shape[:2]
-        left, top = max(0, math.floor(x - reach)), max(0, math.floor(y - reach))
+        # On the file's own JPEG grid (16 with chroma subsampling), so that re-encoding is tested
+        # by itself; a shifted grid is the crop's question.
+        left, top = (max(0, math.floor(edge - reach) // 16 * 16) for edge in (x, y))
         right, bottom = min(width, math.ceil(x + reach)), min(height, math.ceil(y + reach))
         patch = pixels[top:bottom, left:right]
         crops = []

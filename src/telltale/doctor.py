@@ -23,7 +23,7 @@ State = Literal["ok", "not here", "failed"]
 CORE = ("numpy", "pillow", "onnxruntime", "typer", "rich", "jinja2")
 EXTRAS = {  # extra: (modules it brings, what cannot be done without)
     "video": (("av",), "videos cannot be scanned"),
-    "heif": (("pillow_heif",), "HEIC pictures cannot be scanned"),
+    "heif": (("pi_heif",), "HEIC pictures cannot be scanned"),
     "train": (
         ("torch", "timm", "accelerate", "safetensors", "cv2", "onnx"),
         "nothing can be trained, exported or forged for tests",

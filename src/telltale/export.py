@@ -29,6 +29,54 @@ class Gate(NamedTuple):
     bytes_small: int
 
 
+def export_run(run: Path, out: Path | None = None) -> Path:
+    """Export a trained run for the scan: an ONNX file with its card, calibrated, beside it.
+
+    The calibration is fitted on the answers that the exported file itself gives to the run's
+    validation data. What the range of such weights is, nobody has measured: the card says so.
+
+    Args:
+        run: Folder of :func:`telltale.train.train`.
+        out: The ONNX file; ``<slug>.onnx`` in the run's folder by default.
+
+    Raises:
+        ValueError: If the run or its data are not there, the method does not detect, or ONNX
+            Runtime's answers differ from torch's.
+    """
+    from telltale import calibrate, catalog
+    from telltale.engine import session, sha256
+    from telltale.runs import read_run, write_export_card
+    from telltale.train import data_of, network_of
+
+    slug = read_run(run).slug
+    if catalog.card(slug).verb != "detect":
+        raise ValueError(f"{run}: {slug} does not detect; only detectors are exported for the scan")
+    network = network_of(run)
+    merge = getattr(network, "merge", None)
+    if callable(merge):
+        merge()
+    path = out or run / f"{slug}.onnx"
+    batches = [*data_of(run).validation()]
+    size = int(batches[0]["images"].shape[-1])
+    export_onnx(network, path, size=size, grid=_grid(network, batches[0]["images"][:1]))
+    runner = session(path)
+    logits = [runner.run(["logit"], {"images": batch["images"]})[0] for batch in batches]
+    line = calibrate.fit(np.concatenate(logits), np.concatenate([b["labels"] for b in batches]))
+    write_export_card(run, path, sha256(path), size, line.to_table())
+    return path
+
+
+def _grid(network: "nn.Module", images: NDArray[np.float32]) -> int | None:
+    """Side of the heat map: the backbone's grid, or the mask's own size; None without a mask."""
+    import torch
+
+    with torch.no_grad():
+        mask = network(torch.from_numpy(images)).mask
+    if mask is None:
+        return None
+    return int(getattr(getattr(network, "backbone", None), "grid", mask.shape[-1]))
+
+
 def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None = None) -> float:
     """Write a detector as ONNX and check it against torch; returns the largest difference.
 

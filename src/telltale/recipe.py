@@ -181,7 +181,7 @@ def _filled(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settin
     for key, value in table.items():
         _want(key, hints, f"table {name!r}", "key")
         if not _fits(value, hints[key]):
-            said = getattr(hints[key], "__name__", str(hints[key]))
+            said = getattr(hints[key], "__name__", str(hints[key])).replace("collections.abc.", "")
             raise ValueError(f"{name}.{key}: want {said}, got {value!r}")
     for made in fields(kind):  # type: ignore[arg-type]
         has_default = made.default is not MISSING or made.default_factory is not MISSING

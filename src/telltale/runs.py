@@ -1,15 +1,16 @@
 """What the folder of a training says of itself: ``run.json`` and ``card.toml``."""
 
-import hashlib
 import json
 import platform
 import time
+import tomllib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from telltale import catalog
+from telltale.engine import sha256
 from telltale.recipe import Recipe, in_force
 
 LIBRARIES = ("telltale-vision", "torch", "numpy", "accelerate", "safetensors", "timm")
@@ -40,20 +41,44 @@ def read_run(run: Path) -> Recipe:
 
 def write_card(run: Path, plan: Recipe, size: int, step: int, auc: float) -> None:
     """The method's card with these weights, as the catalogue reads cards."""
-    card, weights = catalog.card(plan.slug), run / "weights.safetensors"
-    words = ("title", "source", "code", "network", "verb", "claim")
-    lists = ("takes", "learns_from", "assumed", "limits")
-    lines = [f"{key} = {_toml(getattr(card, key))}" for key in (*words, *lists)]
+    weights = run / "weights.safetensors"
     about = {
         "file": weights.name,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "sha256": sha256(weights),
         "license": plan.data.license,
         "trained_on": f"{Path(plan.data.manifest).name}, seed {plan.fit.seed}, {step} steps; "
         f"best by validation, AUC {auc:.4f}",  # chosen by it, hence no measure of it
         "input": {"size": size},
     }
-    lines += ["", "[[weights]]", *(f"{key} = {_toml(value)}" for key, value in about.items())]
-    replace_text(run / "card.toml", "\n".join(lines) + "\n")
+    replace_text(run / "card.toml", _card_text(plan.slug, about))
+
+
+def write_export_card(
+    run: Path, path: Path, digest: str, size: int, calibration: Mapping[str, Any]
+) -> None:
+    """The card of an exported run, beside the ONNX file and of the same stem."""
+    plan = read_run(run)
+    trained = tomllib.loads((run / "card.toml").read_text("utf-8"))["weights"][0]
+    about = {
+        "file": path.name,
+        "sha256": digest,
+        "license": trained["license"],
+        "trained_on": trained["trained_on"],
+        "input": {"size": size, "crop": "face", "margin": 1.3},
+        "calibration": calibration,
+        "threshold": 0.5,
+        "doubt": 0.1,
+    }
+    replace_text(path.with_suffix(".toml"), _card_text(plan.slug, about))
+
+
+def _card_text(slug: str, weights: Mapping[str, Any]) -> str:
+    card = catalog.card(slug)
+    words = ("title", "source", "code", "network", "verb", "claim")
+    lists = ("takes", "learns_from", "assumed", "limits")
+    lines = [f"{key} = {_toml(getattr(card, key))}" for key in (*words, *lists)]
+    lines += ["", "[[weights]]", *(f"{key} = {_toml(value)}" for key, value in weights.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _toml(value: object) -> str:

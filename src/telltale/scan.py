@@ -94,7 +94,7 @@ def scan_many(
     def is_over() -> bool:
         return stop.is_set() or left.is_set()
 
-    def work(file: "Path | Failure") -> "Report | Failure":
+    def work(file: "Path | Failure") -> "Report | Failure | None":
         return _attempt(file, lambda path: _report(path, detector, survival, video_fps, is_over))
 
     return _in_order(files_in(paths, done), work, workers, stop, left)
@@ -171,8 +171,8 @@ def _report(
     return Report(subject, findings, made_with(detector) | settings, made_at)
 
 
-def _attempt(file: "Path | Failure", look: "Callable[[Path], Report]") -> "Report | Failure":
-    """The file's report, or the failure that says why there is none."""
+def _attempt(file: "Path | Failure", look: "Callable[[Path], Report]") -> "Report | Failure | None":
+    """The file's report, the failure that says why there is none, or None if it was stopped."""
     from telltale.media.files import one_line, shown
     from telltale.records import Failure
 
@@ -180,6 +180,8 @@ def _attempt(file: "Path | Failure", look: "Callable[[Path], Report]") -> "Repor
         return file
     try:
         return look(file)
+    except _StoppedError:
+        return None
     except (ValueError, OSError, MemoryError) as error:  # what a file can cause
         text = one_line(error, 1000) or "there is not enough memory"
         return Failure(os.fspath(file), text if shown(file) in text else f"{shown(file)}: {text}")
@@ -190,21 +192,25 @@ def _attempt(file: "Path | Failure", look: "Callable[[Path], Report]") -> "Repor
 
 def _in_order(
     files: "Iterator[Path | Failure]",
-    work: "Callable[[Path | Failure], Report | Failure]",
+    work: "Callable[[Path | Failure], Report | Failure | None]",
     workers: int,
     stop: threading.Event,
     left: threading.Event,
 ) -> "Iterator[Report | Failure]":
     from concurrent.futures import ThreadPoolExecutor, wait
 
-    waiting: deque[Future[Report | Failure]] = deque()
+    waiting: deque[Future[Report | Failure | None]] = deque()
 
     def finished(most: int) -> "Iterator[Report | Failure]":
-        """Results in order until at most ``most`` files are under way."""
-        while len(waiting) > most and not stop.is_set():
-            wait([waiting[0]], timeout=0.2)  # wakes up to look at ``stop``, and for Ctrl-C
+        """Results in order: those that are there, and more until ``most`` files are under way."""
+        while waiting and not stop.is_set():
             if waiting[0].done():
-                yield waiting.popleft().result()
+                if record := waiting.popleft().result():
+                    yield record
+            elif len(waiting) > most:
+                wait([waiting[0]], timeout=0.2)  # wakes up to look at ``stop``, and for Ctrl-C
+            else:
+                return
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="telltale")
     try:
@@ -214,10 +220,10 @@ def _in_order(
             if stop.is_set():
                 break
         yield from finished(0)
-        pool.shutdown(cancel_futures=True)
-        for future in waiting:
-            if not future.cancelled() and not isinstance(future.exception(), _StoppedError):
-                yield future.result()
+        pool.shutdown(cancel_futures=True)  # after ``stop``: what has begun ends, the rest doesn't
+        yield from (
+            record for it in waiting if not it.cancelled() and (record := it.result()) is not None
+        )
     finally:
         left.set()  # whoever leaves the loop early need not wait for the end of a video
         pool.shutdown(cancel_futures=True)

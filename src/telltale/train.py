@@ -95,6 +95,16 @@ def network_of(run: Path) -> nn.Module:
     return network.eval()
 
 
+def data_of(run: Path) -> Source:
+    """What a run learnt from, opened again: to calibrate on its validation part.
+
+    Raises:
+        ValueError: If it is not a run's folder, or its data are no longer where they were.
+    """
+    plan = read_run(run)
+    return _source(plan, _build(plan), run)
+
+
 def validate(network: nn.Module, source: Source) -> float:
     """The AUC of a network's logits over a source's validation batches."""
     device = next(network.parameters()).device

@@ -35,13 +35,13 @@ def test_a_real_frame_has_no_forged_pixel_and_a_forged_one_has(frames: ToyFaces)
         assert (area[kind] > 0.17).all()
         assert (area[kind] < 0.5).all()
     assert (area["NT"] > 0.05).all()
-    assert (area["NT"] < 0.12).all()
+    assert (area["NT"] < 0.14).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_far_from_the_mask_nothing_changes(frames: ToyFaces, kind: str) -> None:
     change = np.abs(frames.images[kind].astype(int) - frames.images["real"]).max(-1)
-    assert change[:, :2].max() == 0  # the top rows are further than 4σ from any hull
+    assert change[:, :2].max() <= 1  # three σ from any hull: at most a rounding
     outside = change[~frames.masks[kind]]
     assert outside.max() <= np.ceil(SHOWN * 255)
     assert change[frames.masks[kind]].mean() > 1.5
@@ -58,7 +58,8 @@ def test_swaps_change_the_mean_colour_as_they_should(frames: ToyFaces) -> None:
 
 
 def test_each_forgery_leaves_its_trace(frames: ToyFaces) -> None:
-    core = {k: roughness(v)[:, 15:26, 14:25].mean((1, 2)) for k, v in frames.images.items()}
+    # Between eyes and mouth.
+    core = {k: roughness(v)[:, 20:23, 12:26].mean((1, 2)) for k, v in frames.images.items()}
     assert core["DF"].mean() < 0.6 * core["real"].mean()  # half resolution, hardly any noise
     assert core["F2F"].mean() < 0.85 * core["real"].mean()  # interpolation averages the noise
     assert core["FS"].mean() > 0.8 * core["real"].mean()  # seen through the same camera
@@ -70,7 +71,7 @@ def test_each_forgery_leaves_its_trace(frames: ToyFaces) -> None:
 
 def test_a_person_looks_alike_in_two_frames_and_unlike_another() -> None:
     frames = toy_faces(60, seed=3, identities=range(6))
-    skin = frames.images["real"][:, 18:23, 18:23].mean((1, 2))
+    skin = frames.images["real"][:, 20:23, 17:23].mean((1, 2))
     means = np.stack([skin[frames.identities == n].mean(0) for n in range(6)])
     nearest = np.linalg.norm(skin[:, None] - means, axis=-1).argmin(1)
     assert (nearest == frames.identities).mean() > 0.9

@@ -32,7 +32,7 @@ def only(pixels: np.ndarray) -> Face:
 
 
 def centre(face: Face) -> tuple[float, float]:
-    x, y, width, height = face.box
+    x, y, _, height = face.box
     return x + width / 2, y + height / 2
 
 
@@ -42,7 +42,7 @@ def test_finds_the_face_where_the_eyes_are() -> None:
     assert face.presence > 5
     assert abs(face.roll) < 15
     assert abs(face.yaw) < 30
-    x, y, width, height = face.box
+    x, y, _, height = face.box
     assert (face.points[:, 0] >= x - 1e-3).all()
     assert (face.points[:, 1] <= y + height + 1e-3).all()
     left_eye, right_eye = face.points[33], face.points[263]

@@ -37,6 +37,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.texts: dict[str, list[str]] = {}
+        self.told: list[str] = []
         self.feed(path.read_text("utf-8"))
         self.close()
         assert not self.open, f"not closed: {self.open}"
@@ -54,7 +55,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if data.strip():
-            self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
+            tag = self.open[-1] if self.open else ""
+            self.texts.setdefault(tag, []).append(data)
+            if tag not in ("style", "script"):
+                self.told.append(data)
 
     def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
         return [
@@ -65,8 +69,8 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        shown = (part for tag, parts in self.texts.items() if tag != "style" for part in parts)
-        return " ".join(" ".join(shown).split())
+        """What is read, in the page's order."""
+        return " ".join(" ".join(self.told).split())
 
 
 @pytest.fixture

@@ -199,6 +199,7 @@ class Dataset:
             if "partners" in fields and row.label and row.partner is None:
                 raise ValueError(f"{row.where}: a partner is wanted for each forged picture")
         self.manifest = manifest
+        self.labels = np.array([row.label for row in manifest.rows], np.int64)  # (N,)
         self.fields = tuple(fields)
         self.size = size
 
@@ -253,10 +254,9 @@ def draw(
     dataset: Dataset, number: int, *, batch: int, seed: int, balanced: bool = True
 ) -> dict[str, NDArray[Any]]:
     """The ``number``-th batch of :func:`batches`, at the cost of this batch alone."""
-    labels = np.array([row.label for row in dataset.manifest.rows])
     if not balanced:
-        return dataset.batch(places(len(labels), batch, number, seed))
-    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
+        return dataset.batch(places(len(dataset), batch, number, seed))
+    classes = [np.flatnonzero(dataset.labels == label) for label in (0, 1)]
     if batch % 2 or not all(rows.size for rows in classes):
         raise ValueError(f"{dataset.manifest.name}: want both labels and an even batch to balance")
     halves = [rows[places(rows.size, batch // 2, number, seed)] for rows in classes]

@@ -7,7 +7,7 @@ need nothing but numbers, and a fixed list of batches to validate on.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,7 +45,7 @@ class Data:
     manifest: str
     batch: int = 32
     size: int | None = None
-    forge: Sequence[str] | Mapping[str, float] = ()
+    forge: Sequence[str] | Mapping[str, float] = field(default_factory=list)
     validation: int = 512
     scenes: int = 500
     workers: int = 0
@@ -109,6 +109,9 @@ class ManifestSource:
     ) -> None:
         self.learn = read(manifest.of_split("train"), fields, size=size)
         self.check = read(manifest.of_split("val"), ("images", "labels"), size=size)
+        for part, dataset in (("train", self.learn), ("val", self.check)):
+            if len(set(dataset.labels.tolist())) < 2:
+                raise ValueError(f"{manifest.name}: want both labels in split {part!r}")
         self.data, self.seed = data, seed
         self.about: dict[str, Any] = {
             "train": len(self.learn),
@@ -122,9 +125,11 @@ class ManifestSource:
         return draw(self.learn, number, batch=self.data.batch, seed=self.seed)
 
     def validation(self) -> Iterator[Batch]:
-        most = min(self.data.validation, len(self.check))
-        rows = np.sort(np.random.default_rng(0).permutation(len(self.check))[:most])
-        for start in range(0, most, self.data.batch):
+        mixed = np.random.default_rng(0).permutation(len(self.check))
+        half = max(1, self.data.validation // 2)
+        halves = [mixed[self.check.labels[mixed] == label][:half] for label in (0, 1)]
+        rows = np.sort(np.concatenate(halves))
+        for start in range(0, rows.size, self.data.batch):
             yield self.check.batch(rows[start : start + self.data.batch])
 
 
@@ -227,7 +232,10 @@ class ForgedSource:
             start=number,
         )
         batch = next(stream)
-        return {field: batch[field] for field in self.fields}
+        # All real first, as in the other sources: two processes, taking every other row, would
+        # get one class each.
+        rows = np.r_[0 : 2 * self.pairs : 2, 1 : 2 * self.pairs : 2]
+        return {field: batch[field][rows] for field in self.fields}
 
 
 def _kinds(

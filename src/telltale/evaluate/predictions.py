@@ -1,6 +1,5 @@
 """A table of predictions: a score and the truth for each item, from a CSV file or a detector."""
 
-import csv
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,11 +10,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from telltale.data.manifest import Table, label_of, read_table
 from telltale.metrics import per_source
 from telltale.records import Failure, Report
 
 Strings = NDArray[np.str_]
-_LABELS = {"0": 0, "real": 0, "genuine": 0, "1": 1, "fake": 1, "forged": 1}
 _OWN = ("path", "label", "source", "score")
 
 
@@ -110,16 +109,16 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         ValueError: That names the file, and the line if one is at fault.
     """
-    rows, columns = _read(path, ("path", "label", "score"))
-    scores = np.empty(len(rows))
-    for number, row in enumerate(rows):
+    table = read_table(path, ("path", "label", "score"))
+    scores = np.empty(len(table.rows))
+    for number, row in enumerate(table.rows):
         try:
             scores[number] = float(row["score"]) if row["score"] else math.nan
         except ValueError:
             raise ValueError(
-                f"{path}, line {number + 2}: want a number as score, got {row['score']!r}"
+                f"{path}, line {table.lines[number]}: want a number as score, got {row['score']!r}"
             ) from None
-    return _table(path, rows, columns, scores)
+    return _table(path, table, scores)
 
 
 def read_manifest(path: Path) -> Predictions:
@@ -130,8 +129,8 @@ def read_manifest(path: Path) -> Predictions:
     Raises:
         ValueError: That names the file, and the line if one is at fault.
     """
-    rows, columns = _read(path, ("path", "label"))
-    return _table(path, rows, columns, np.full(len(rows), math.nan))
+    table = read_table(path, ("path", "label"))
+    return _table(path, table, np.full(len(table.rows), math.nan))
 
 
 def answered(
@@ -186,34 +185,15 @@ def _answer(report: Report | Failure) -> dict[str, str]:
     return quality | {"score": repr(float(gravest.score)), "verdict": gravest.verdict}
 
 
-def _read(path: Path, wanted: tuple[str, ...]) -> tuple[list[dict[str, str]], list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, columns = list(reader), list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read as CSV ({error})") from None
-    if missing := [name for name in wanted if name not in columns]:
-        raise ValueError(f"{path}: want the columns {', '.join(missing)}; there are {columns}")
-    for number, row in enumerate(rows):
-        if None in row or None in row.values():  # what DictReader makes of odd lengths
-            raise ValueError(f"{path}, line {number + 2}: want {len(columns)} fields")
-    return rows, columns
-
-
-def _table(
-    path: Path, rows: list[dict[str, str]], columns: list[str], scores: NDArray[np.float64]
-) -> Predictions:
-    labels = np.empty(len(rows), np.int64)
-    for number, row in enumerate(rows):
-        label = _LABELS.get(row["label"].strip().lower())
-        if label is None:
-            raise ValueError(
-                f"{path}, line {number + 2}: want a label of {sorted(_LABELS)}, "
-                f"got {row['label']!r}"
-            )
-        labels[number] = label
-    text = {name: np.array([row[name] for row in rows], np.str_) for name in columns}
+def _table(path: Path, table: Table, scores: NDArray[np.float64]) -> Predictions:
+    labels = np.array(
+        [
+            label_of(row["label"], f"{path}, line {line}")
+            for row, line in zip(table.rows, table.lines, strict=True)
+        ],
+        np.int64,
+    )
+    text = {name: np.array([row[name] for row in table.rows], np.str_) for name in table.columns}
     further = {name: column for name, column in text.items() if name not in _OWN}
     return Predictions(
         path.name, text["path"], labels, scores, text.get("source", text["path"]), further

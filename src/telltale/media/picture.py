@@ -163,7 +163,7 @@ def read_picture(path: str | os.PathLike[str], limits: Limits | None = None) -> 
 def _reader(path: str | os.PathLike[str], name: str) -> Callable[[io.BytesIO], Image.Image]:
     if name == "HEIC":
         try:
-            from pillow_heif import HeifImageFile
+            from pi_heif import HeifImageFile
         except ImportError:
             raise MediaError(
                 f"{shown(path)}: reading HEIC needs a plugin: pip install 'telltale-vision[heif]'"
@@ -263,7 +263,7 @@ class _Quiet:
             if not self.users:
                 self.before = warnings.catch_warnings()
                 self.before.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
+                warnings.filterwarnings("ignore", module=r"PIL\.|pi_heif")
             self.users += 1
 
     def __exit__(self, *_: object) -> None:

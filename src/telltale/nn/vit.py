@@ -79,7 +79,7 @@ class ViT(nn.Module):
         if images.shape[-1] != self.shape.size:
             raise ValueError(f"want images of {self.shape.size} pixels, got {images.shape[-1]}")
         x = self.patch_embed((images - self.mean) / self.std)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
         tokens: Tensor = self.norm(self.blocks(x))
         return tokens
 
