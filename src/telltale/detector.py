@@ -176,6 +176,7 @@ class Detector:
             survival=survival,
             quality=quality,
             notes=(*reasons, *notes),
+            **self._terms(),
             **rest,
         )
 
@@ -186,7 +187,20 @@ class Detector:
             score=math.nan,
             verdict="can't tell",
             notes=(why,),
+            **self._terms(),
         )
+
+    def _terms(self) -> dict[str, Any]:
+        """What was in force when the verdict was reached."""
+        return {
+            "threshold": self.weights.threshold,
+            "doubt": self.weights.doubt,
+            "operating_range": {
+                name: (float(low), float(high))
+                for name, (low, high) in self.weights.operating_range.items()
+            },
+            "limits": self.card.limits,
+        }
 
     def _degraded(self, pixels: Pixels, region: Region) -> list[Pixels]:
         """The region cut again after each degradation of its surroundings."""

@@ -170,7 +170,7 @@ def _module(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     usual = {p.name: p.default for p in inspect.signature(backbone).parameters.values()}
     for key in table:
         _want(key, usual, name, "setting")
-    made = usual | table
+    made: dict[str, Any] = {**usual, **table}
     if made["weights"] is not None:  # a run may be resumed from another folder
         made["weights"] = str(Path(made["weights"]).absolute())
     return made

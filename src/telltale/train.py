@@ -173,7 +173,7 @@ def _steps(
         multiprocessing_context="spawn" if plan.data.workers else None,
         generator=torch.Generator(),  # its own, so that opening it draws nothing from the run's
     )
-    schedule = fitting.constant
+    schedule: fitting.Schedule = fitting.constant
     if fit.schedule == "cosine":
         schedule = fitting.cosine(fit.steps, warmup=fit.warmup)
     return fitting.fit(

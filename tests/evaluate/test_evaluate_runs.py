@@ -116,7 +116,8 @@ def manifest(tmp_path: Path) -> Path:
         lines.append(f"{number}.png,{label},person {number},test,{'dye' if label else ''}")
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     (tmp_path / "torn.png").write_bytes(b"torn")
-    lines += ["x.png,0,person 8,test,", "torn.png,0,person 9,test,", "gone.png,1,p,train,dye"]
+    lines += ["x.png,0,person 8,test,", "torn.png,0,person 9,test,", "more.png,1,p,train,dye"]
+    Image.new("RGB", (8, 8)).save(tmp_path / "more.png")
     path = tmp_path / "manifest.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -164,7 +165,7 @@ def test_what_cannot_be_loaded_raises_and_is_named(manifest: Path, tmp_path: Pat
     def asked(name: str) -> None:
         verb.evaluate(tmp_path / name, manifest)
 
-    with pytest.raises(ValueError, match=r"run\.safetensors: a checkpoint; export it first"):
+    with pytest.raises(ValueError, match=r"run\.safetensors: give the folder of the run"):
         asked("run.safetensors")
     with pytest.raises(ValueError, match=r"mine\.toml: wanted as the card of mine\.onnx"):
         asked("mine.onnx")
@@ -178,3 +179,15 @@ def test_what_cannot_be_loaded_raises_and_is_named(manifest: Path, tmp_path: Pat
     )
     with pytest.raises(ValueError, match=r"mine\.toml: has no weights entry for mine\.onnx"):
         asked("mine.onnx")
+
+
+def test_a_folder_for_each_class_is_a_manifest_too(tmp_path: Path) -> None:
+    for number in range(200):  # a hash of the source puts a tenth of them in "test"
+        place = tmp_path / ("real" if number % 2 else "swap")
+        place.mkdir(exist_ok=True)
+        Image.new("RGB", (2, 2), (40 if number % 2 else 200,) * 3).save(place / f"{number}.png")
+    found = verb.evaluate_detector(Brightness(), tmp_path, Protocol(resamples=5))
+    assert found.rows[0].measures["auc"].value == 1
+    assert 5 < found.rows[0].genuine + found.rows[0].forged < 50
+    with pytest.raises(ValueError, match=r"run\.json: not the record of a run"):
+        verb.evaluate(tmp_path, tmp_path)

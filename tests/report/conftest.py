@@ -89,3 +89,8 @@ def video_report(found: Finding) -> Report:
     )
     subject = Subject("clip.mp4", "ef56" * 16, 9_000, "video", "MP4", 480, 320, 3.5)
     return Report(subject, (finding,), {"telltale": "0.1.0"}, "2026-11-23T04:41:00Z")
+
+
+@pytest.fixture
+def drawn(pixels: NDArray[np.uint8]) -> Callable[[Report], NDArray[np.uint8]]:
+    return lambda report: pixels

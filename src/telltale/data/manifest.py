@@ -226,7 +226,7 @@ class Dataset:
 
     def _picture(self, path: Path) -> NDArray[np.float32]:
         image = _square(read_picture(path).pixels, self.size, Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / 255
+        return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
 
     def _mask(self, path: Path | None) -> NDArray[np.float32]:
         if path is None:

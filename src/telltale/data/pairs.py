@@ -18,6 +18,7 @@ from telltale.data.crops import CONTEXT, Crop
 from telltale.data.synth.blend import self_blend
 from telltale.data.synth.faceswap import swap
 from telltale.data.synth.regenerate import regenerate
+from telltale.data.synth.retouch import photometric
 from telltale.media.facefinder import MARGIN, cut
 from telltale.records import Region
 
@@ -125,6 +126,8 @@ def _finish(
     seed = int(rng.integers(2**31))
     flip = rng.random() < 0.5
     grey = rng.random() < 0.05
+    sharpen = float(rng.uniform(0.3, 2.0)) if rng.random() < 0.35 else 0.0
+    retouch = rng.random() < 0.6
     left, top = (float(edge) for edge in middle - wide / 2)
     region = Region(left * scale, top * scale, wide * scale, wide * scale, tilt)
     pictures: list[Pixels] = []
@@ -132,6 +135,12 @@ def _finish(
     for pixels, area in ((real, np.zeros_like(mask)), (fake, mask)):
         if scale != 1:
             pixels = degrade.resize(pixels, scale)
+        if retouch:  # step 8 of the self-blending recipe
+            pixels = photometric(pixels, np.random.default_rng(seed))
+        if sharpen:  # as cameras and phones do, which old press photographs lack
+            soft = degrade.blur(pixels, 1.0).astype(np.float32)
+            crisp = pixels + sharpen * (pixels - soft)
+            pixels = np.rint(np.clip(crisp, 0, 255)).astype(np.uint8)
         if blur:
             pixels = degrade.blur(pixels, blur)
         if noise:

@@ -10,8 +10,8 @@ from telltale.evaluate.predictions import (
     Predictions,
     answered,
     predictions_csv,
-    read_manifest,
     read_predictions,
+    unanswered,
 )
 from telltale.evaluate.protocol import Protocol, choose_threshold
 from telltale.evaluate.run import evaluate, evaluate_detector
@@ -31,11 +31,11 @@ __all__ = [
     "leaks",
     "measure",
     "predictions_csv",
-    "read_manifest",
     "read_predictions",
     "to_csv",
     "to_json",
     "to_markdown",
     "to_tables",
+    "unanswered",
     "write",
 ]

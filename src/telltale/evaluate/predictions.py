@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from telltale.data.manifest import Table, label_of, read_table
+from telltale.data.manifest import Table, label_of, read_manifest, read_table
 from telltale.metrics import per_source
 from telltale.records import Failure, Report
 
@@ -121,16 +121,38 @@ def read_predictions(path: Path) -> Predictions:
     return _table(path, table, scores)
 
 
-def read_manifest(path: Path) -> Predictions:
-    """Read a CSV with columns path, label, source, split and kind as rows without scores.
+def unanswered(path: Path) -> Predictions:
+    """The rows of a manifest (see :mod:`telltale.data.manifest`), without scores.
 
-    Paths are taken relative to the file's folder.
+    Paths are relative to :func:`folder_of` the manifest. A table's further columns are kept.
 
     Raises:
         ValueError: That names the file, and the line if one is at fault.
     """
-    table = read_table(path, ("path", "label"))
-    return _table(path, table, np.full(len(table.rows), math.nan))
+    rows, folder = read_manifest(path).rows, folder_of(path)
+    table = Table([], [], []) if path.is_dir() else read_table(path, ())
+    columns = {
+        name: np.array([cells[name] for cells in table.rows], np.str_)
+        for name in table.columns
+        if name not in _OWN
+    }
+    columns |= {
+        "split": np.array([row.split for row in rows], np.str_),
+        "kind": np.array([row.kind for row in rows], np.str_),
+    }
+    return Predictions(
+        path.name,
+        np.array([os.path.relpath(row.path, folder) for row in rows], np.str_),
+        np.array([row.label for row in rows], np.int64),
+        np.full(len(rows), math.nan),
+        np.array([row.source for row in rows], np.str_),
+        columns,
+    )
+
+
+def folder_of(manifest: Path) -> Path:
+    """What a manifest's paths are relative to."""
+    return manifest if manifest.is_dir() else manifest.parent
 
 
 def answered(

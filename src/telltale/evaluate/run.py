@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +15,10 @@ from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
     Predictions,
     answered,
+    folder_of,
     predictions_csv,
-    read_manifest,
     read_predictions,
+    unanswered,
 )
 from telltale.evaluate.protocol import Protocol, choose_threshold
 from telltale.evaluate.tables import write_text
@@ -38,9 +40,9 @@ def evaluate(
     """Judge predictions, a shipped detector or an exported one.
 
     Args:
-        what: A CSV of predictions, a method's slug, or an ``.onnx`` file whose card, a ``.toml``
-            of the same stem, lies beside it.
-        data: The manifest, for a detector; its media are found relative to it.
+        what: A CSV of predictions, a method's slug, an ``.onnx`` file whose card, a ``.toml`` of
+            the same stem, lies beside it, or the folder of a training run.
+        data: For a detector, a manifest or a folder for each class.
         protocol: Default: ``Protocol()``.
         keep: CSV to write a detector's predictions to, for other figures later.
         track: Shows progress, as :func:`rich.progress.track` does.
@@ -71,19 +73,19 @@ def evaluate_detector(
 
     Unless the protocol says otherwise, the threshold is the one in the detector's card.
     """
-    manifest = read_manifest(data)
-    if "split" in manifest.columns:
-        parts = {protocol.split, *((protocol.select_split,) if protocol.select else ())}
-        for part in sorted(parts):
-            manifest.of_split(part)  # says which splits there are before the long run, not after
-        manifest = manifest.take(np.isin(manifest.columns["split"], sorted(parts)))
+    manifest = unanswered(data)
+    parts = {protocol.split, *((protocol.select_split,) if protocol.select else ())}
+    for part in sorted(parts):
+        manifest.of_split(part)  # says which splits there are before the long run, not after
+    manifest = manifest.take(np.isin(manifest.columns["split"], sorted(parts)))
     from telltale.scan import scan_many
 
-    files = [data.parent / path for path in dict.fromkeys(manifest.paths.tolist())]
+    folder = folder_of(data)
+    files = [folder / path for path in dict.fromkeys(manifest.paths.tolist())]
     reports = scan_many(
         files, survival=protocol.survival, video_fps=protocol.video_fps, detector=detector
     )
-    predictions = answered(manifest, data.parent, track(reports, len(files)))
+    predictions = answered(manifest, folder, track(reports, len(files)))
     if keep is not None:
         write_predictions(predictions, keep)
     fixed = protocol.threshold
@@ -97,13 +99,22 @@ def evaluate_detector(
 
 
 def load(what: str | Path) -> "Detector":
-    """A detector by its slug, or from an ``.onnx`` file with its card beside it."""
-    path = Path(what)
-    if path.is_dir() or path.suffix.lower() in {".safetensors", ".pt", ".pth", ".ckpt"}:
-        raise ValueError(f"{path}: a checkpoint; export it first: telltale export {path}")
+    """A detector by its slug, from an ``.onnx`` file with its card beside it, or of a run.
+
+    A run is the folder that ``telltale train`` writes; it is exported first, elsewhere.
+    """
     from telltale.scan import load as ready  # of one row with this file; a CSV needs no network
 
-    return ready(what, threads=1)
+    path = Path(what)
+    if path.suffix.lower() in {".safetensors", ".pt", ".pth", ".ckpt"}:
+        raise ValueError(f"{path}: give the folder of the run that it belongs to: {path.parent}")
+    if not path.is_dir():
+        return ready(what, threads=1)
+    from telltale.export import export_run
+    from telltale.runs import read_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        return ready(export_run(path, Path(folder) / f"{read_run(path).slug}.onnx"), threads=1)
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
@@ -154,5 +165,8 @@ def _shared(judged: Predictions, chosen: Predictions, protocol: Protocol) -> lis
 
 
 def _identity(path: Path) -> dict[str, str]:
+    """The data's name and hash; of a folder, whose files are many, the name alone."""
+    if path.is_dir():
+        return {"data": path.name}
     with path.open("rb") as file:
         return {path.name: f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"}

@@ -11,6 +11,8 @@ Assumed, since the paper does not give them: r = 16, m = 0.01, λ = 0.01, a cent
 Departures: ``readout="patches"`` takes f as the mean of the patch tokens instead. Head and mean are
 linear, so the logit is *exactly* the mean of the patches' own logits, and the mask says where the
 evidence lies without any further explanation method. The default is the paper's class token.
+With that read-out the loss takes the forgeries' masks too, if they are known, and asks each patch
+for its own share: without, attention spreads the evidence and the mask points nowhere.
 """
 
 import torch.nn.functional as F
@@ -32,6 +34,7 @@ class ViTLoRASCL(nn.Module):
         margin: SCL's m, in units of √C.
         scl_weight: SCL's λ. Normed features are about √C long, so keep it small.
         readout: "cls", or "patches" for a mask that adds up to the logit.
+        mask_weight: Weight of the patches' own term, if the loss is given masks.
 
     Raises:
         ValueError: If a setting is out of range or images are not a float batch of RGB squares.
@@ -46,6 +49,7 @@ class ViTLoRASCL(nn.Module):
         margin: float = 0.01,
         scl_weight: float = 0.01,
         readout: str = "cls",
+        mask_weight: float = 1.0,
     ) -> None:
         super().__init__()
         width = getattr(backbone, "width", None)
@@ -62,6 +66,7 @@ class ViTLoRASCL(nn.Module):
         self.margin = margin
         self.scl_weight = scl_weight
         self.readout = readout
+        self.mask_weight = mask_weight
 
     def forward(self, images: Tensor) -> Evidence:
         """Weigh each face; with ``readout="patches"`` the mask's mean is the logit."""
@@ -75,12 +80,40 @@ class ViTLoRASCL(nn.Module):
         mask = F.interpolate(grid, scale_factor=images.shape[-1] // side, mode="nearest")
         return Evidence(patches.mean(1), mask)
 
-    def loss(self, images: Tensor, labels: Tensor) -> Losses:
-        """Terms to sum and minimise; ``labels`` is (B,) int64, 0 real and 1 fake."""
+    def loss(self, images: Tensor, labels: Tensor, masks: Tensor | None = None) -> Losses:
+        """Terms to sum and minimise.
+
+        Args:
+            images: (B, 3, S, S).
+            labels: (B,) int64, 0 real and 1 fake.
+            masks: (B, 1, S, S), the forged share of each pixel in [0, 1]; only with the read-out
+                "patches", which then learns to locate.
+        """
         want_labels(labels, len(images))
+        if masks is not None:
+            return self._locating_loss(images, labels, masks)
         features = self.embed(images)
         scl = single_center(features, labels, self.center, self.margin)
         return {"ce": F.cross_entropy(self.head(features), labels), "scl": self.scl_weight * scl}
+
+    def _locating_loss(self, images: Tensor, labels: Tensor, masks: Tensor) -> Losses:
+        if self.readout != "patches":
+            raise ValueError('masks need readout="patches"')
+        patches = self.backbone(want_images(images))[:, 1:]  # (B, N, C)
+        side = round(patches.shape[1] ** 0.5)
+        share = F.adaptive_avg_pool2d(masks, side).flatten(1)  # (B, N)
+        errors = F.binary_cross_entropy_with_logits(self.weigh(patches), share, reduction="none")
+        # Forged and genuine patches weigh the same, however small the forgery.
+        inside, outside = share, 1 - share
+        mask = (errors * inside).sum() / inside.sum().clamp(min=1)
+        mask = 0.5 * (mask + (errors * outside).sum() / outside.sum().clamp(min=1))
+        features = patches.mean(1)
+        scl = single_center(features, labels, self.center, self.margin)
+        return {
+            "ce": F.cross_entropy(self.head(features), labels),
+            "scl": self.scl_weight * scl,
+            "mask": self.mask_weight * mask,
+        }
 
     def embed(self, images: Tensor) -> Tensor:
         """The features (B, C) that the head and the centre see."""

@@ -168,7 +168,8 @@ def _reader(path: str | os.PathLike[str], name: str) -> Callable[[io.BytesIO], I
             raise MediaError(
                 f"{shown(path)}: reading HEIC needs a plugin: pip install 'telltale-vision[heif]'"
             ) from None
-        return HeifImageFile
+        heif: Callable[[io.BytesIO], Image.Image] = HeifImageFile
+        return heif
     supported = {"AVIF": AvifImagePlugin.SUPPORTED, "WebP": WebPImagePlugin.SUPPORTED}
     if not supported.get(name, True):
         raise MediaError(

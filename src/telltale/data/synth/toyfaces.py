@@ -128,13 +128,13 @@ def _draw(seed: int, number: int, people: Sequence[int]) -> _Draws:
     warp = _noise_field(rng, 4, 1.0)[..., :2]
     warp *= 1.2 / np.sqrt((warp**2).sum(-1)).max()  # nowhere more than 1.2 pixels
     return _Draws(
-        owner=np.int64(people[owner]),
-        other=np.int64(people[other]),
+        owner=np.asarray(people[owner], np.int64),
+        other=np.asarray(people[other], np.int64),
         center=SIZE / 2 + rng.uniform(-1.5, 1.5, 2),
         axes=rng.uniform((11, 14), (13.5, 17)),
         background=background,
         light=rng.uniform(-0.004, 0.004, 2),
-        expression=rng.uniform(),
+        expression=np.asarray(rng.uniform()),
         noise=grain[0],
         noise_df=grain[1],
         noise_fs=grain[2],
@@ -204,7 +204,8 @@ def _oval(
     x, y = _from_center(draws)
     across = (x - offset[0]) / np.reshape(width, (-1, 1, 1))
     along = (y - offset[1]) / np.reshape(height, (-1, 1, 1))
-    return np.hypot(across, along)
+    distance: Floats = np.hypot(across, along)
+    return distance
 
 
 def _ellipse(draws: _Draws, scale: float, *, down: float = 0.0) -> Floats:
@@ -237,7 +238,8 @@ def _reenact(real: Floats, draws: _Draws) -> Floats:
     right, low = (columns - left)[..., None], (rows - top)[..., None]
     upper = (1 - right) * _at(real, top, left) + right * _at(real, top, left + 1)
     lower = (1 - right) * _at(real, top + 1, left) + right * _at(real, top + 1, left + 1)
-    return (1 - low) * upper + low * lower
+    between: Floats = (1 - low) * upper + low * lower
+    return between
 
 
 def _retexture(real: Floats) -> Floats:
@@ -255,7 +257,8 @@ def _matched(source: Floats, target: Floats, inner: Floats) -> Floats:
 def _at(images: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
     """Pixels of (N, S, S, 3) at places (N, S, S); past the border the border's."""
     frames = np.arange(len(images))[:, None, None]
-    return images[frames, rows.clip(0, SIZE - 1), columns.clip(0, SIZE - 1)]
+    found: Floats = images[frames, rows.clip(0, SIZE - 1), columns.clip(0, SIZE - 1)]
+    return found
 
 
 def _blur(images: Floats, sigma: float) -> Floats:
@@ -294,4 +297,5 @@ def _cubic_up() -> Floats:
 
 
 def _quantise(images: Floats) -> NDArray[np.uint8]:
-    return np.rint(255 * images.clip(0, 1)).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(255 * images.clip(0, 1)).astype(np.uint8)
+    return rounded
