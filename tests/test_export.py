@@ -1,5 +1,6 @@
 """Export: ONNX Runtime says what torch says, and a smaller form must earn its place."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,13 +93,14 @@ def test_merged_and_unmerged_agree(network: ViTLoRASCL, exported: Path, tmp_path
     assert (tmp_path / "merged.onnx").stat().st_size < exported.stat().st_size
 
 
+@pytest.mark.parametrize("wrong", [3.001, math.nan])
 def test_a_network_that_answers_otherwise_in_onnx_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
 ) -> None:
     class Mean(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.gain = nn.Parameter(torch.ones(()))
+            self.gain = nn.Parameter(torch.full((), 3.0))
 
         def forward(self, images: Tensor) -> Evidence:
             return Evidence(self.gain * images.mean((1, 2, 3)))
@@ -107,8 +109,8 @@ def test_a_network_that_answers_otherwise_in_onnx_is_refused(
 
     def save_another(model: onnx.ModelProto, path: str) -> None:
         for tensor in model.graph.initializer:
-            if tensor.data_type == TensorProto.FLOAT and tensor.dims == []:
-                tensor.CopyFrom(numpy_helper.from_array(np.float32(1.001), tensor.name))
+            if numpy_helper.to_array(tensor).tolist() == 3.0:
+                tensor.CopyFrom(numpy_helper.from_array(np.float32(wrong), tensor.name))
         save(model, path)
 
     export_onnx(Mean().eval(), tmp_path / "good.onnx", size=8)

@@ -227,7 +227,7 @@ def test_a_schedule_moves_every_rate() -> None:
     network = Probe()
     optimizer = adam(network, lr=1e-2, lrs={"center": 1e-1})
     list(islice(fit(network, batches(), optimizer, schedule=lambda n: 1 / n), 4))
-    assert [group["lr"] for group in optimizer.param_groups] == [2.5e-3, 2.5e-3, 2.5e-2]
+    assert sorted(group["lr"] for group in optimizer.param_groups) == [2.5e-3, 2.5e-3, 2.5e-2]
 
 
 def test_clips_the_gradient() -> None:

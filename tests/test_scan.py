@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from redness import redness, save_empty, save_face, write_redness
 
 import telltale
+from redness import redness, save_empty, save_face, write_redness
 from telltale.detector import Detector
+from telltale.engine import weights_folder
 from telltale.media import Frame
+from telltale.media.facefinder import shipped
 from telltale.records import Card, Failure, Finding, Report
 from telltale.scan import AHEAD, files_in, load, scan, scan_many
 
@@ -261,6 +263,8 @@ def test_the_default_is_the_first_that_ships_weights(
     card = load(path).card
     unready = Card("aaa", "t", "s", "telltale.faces.aaa:A", "detect", "c")
     monkeypatch.setattr("telltale.catalog.cards", lambda: {"aaa": unready, "redness": card})
+    for weights in shipped():
+        (tmp_path / weights.file).symlink_to(weights_folder() / weights.file)
     monkeypatch.setattr("telltale.engine.weights_folder", lambda: tmp_path)
     assert load().card == card
     assert load(task="faces").card == card

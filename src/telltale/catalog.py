@@ -86,7 +86,7 @@ def network(slug: str) -> "type[nn.Module]":
         if error.name is None or error.name.partition(".")[0] == "telltale":
             raise
         raise ValueError(
-            f"{slug} needs {error.name}: pip install 'telltale-vision[train]'"
+            f"{slug} needs {error.name.partition('.')[0]}: pip install 'telltale-vision[train]'"
         ) from None
     return found
 

@@ -67,8 +67,7 @@ def scan_many(
 ) -> "Iterator[Report | Failure]":
     """Scan files and folders; one report or failure for each file, in their order.
 
-    A file that cannot be read gives a failure and the scan goes on. A file that several paths
-    mean is scanned once.
+    A file that cannot be read gives a failure, and the scan goes on. No file is scanned twice.
 
     Args:
         paths: Files, and folders to walk.
@@ -221,9 +220,7 @@ def _in_order(
                 break
         yield from finished(0)
         pool.shutdown(cancel_futures=True)  # after ``stop``: what has begun ends, the rest doesn't
-        yield from (
-            record for it in waiting if not it.cancelled() and (record := it.result()) is not None
-        )
+        yield from (record for it in waiting if not it.cancelled() and (record := it.result()))
     finally:
         left.set()  # whoever leaves the loop early need not wait for the end of a video
         pool.shutdown(cancel_futures=True)

@@ -50,13 +50,16 @@ def test_each_kind_meets_all_genuine_items_and_the_worst_is_named(
 
 def test_small_slices_are_shown_but_are_not_the_worst(data: Predictions) -> None:
     names = ["kind = gan", "kind = blend", "kind = swap"]
-    found = verb.measure(data, Protocol(resamples=10, smallest=100_000), threshold=0.5)
+    own = int((data.columns["kind"] == "gan").sum())
+    protocol = Protocol(resamples=10, smallest=own, slices=("kind",))
+    assert verb.measure(data, protocol, threshold=0.5).worst["auc"][0] == "kind = gan"
+    found = verb.measure(data, replace(protocol, smallest=100_000), threshold=0.5)
     assert found.worst == {}
     assert set(names) <= {row.slice for row in found.rows}
 
 
 def test_one_source_has_no_interval(data: Predictions) -> None:
-    found = verb.measure(data, Protocol(resamples=10, slices=("source",)))
+    found = verb.measure(data, Protocol(resamples=10, slices=("source",), smallest=5))
     for row in found.rows[1:]:
         if row.sources == 1:
             assert row.measures["auc"].low is None
@@ -98,6 +101,7 @@ def test_what_was_not_answered_is_counted_not_scored(data: Predictions) -> None:
     assert nothing.rows[0].measures["unanswered"].value == 1
     assert "auc" not in nothing.rows[0].measures
     assert any("no item was answered" in note for note in nothing.notes)
+    assert any("400 of 400 items have no answer, e.g. 0.jpg" in note for note in nothing.notes)
 
 
 def test_one_class_gives_the_rates_of_that_class(data: Predictions) -> None:

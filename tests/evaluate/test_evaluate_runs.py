@@ -145,6 +145,7 @@ def test_a_detector_is_run_over_the_split_and_judged_at_its_cards_threshold(
     assert whole["unanswered"].value == pytest.approx(2 / 7)
     assert whole["forged_called_genuine"].value == pytest.approx(1 / 3)
     back = verb.read_predictions(kept)
+    assert "2 of 7 items have no answer, e.g. x.png: no face found" in found.notes
     assert back.columns["error"].tolist()[5] == "no face found"
     assert "torn.png" in back.columns["error"].tolist()[6]
     assert back.columns["sharpness"].tolist()[0] == "2.5"  # of the gravest finding

@@ -1,6 +1,7 @@
 """ViT-LoRA-SCL, held to the brief's faithfulness checks (numbered as there)."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from telltale import catalog
 from telltale.faces.vit_lora_scl import ViTLoRASCL
 from telltale.fit import adam, fit, restore, save, trained
 from telltale.nn.backbones import SHAPES, backbone
-from telltale.nn.low_rank import LowRankAttention
+from telltale.nn.low_rank import LowRankAttention, adapt
 from telltale.nn.vit import ViT
 
 READOUTS = ("cls", "patches")
@@ -70,8 +72,6 @@ def test_2_counts_of_the_paper_s_vit_b(rank: int, shared: int, separate: int) ->
     with torch.device("meta"):
         network = ViTLoRASCL(ViT(SHAPES["vit_base"]), rank=rank)
         bare = ViT(SHAPES["vit_base"])
-        from telltale.nn.low_rank import adapt
-
         adapt(bare, rank, shared=False)
     lora = sum(p.numel() for layer in layers(network) for p in (layer.down, layer.up))
     total = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -222,6 +222,40 @@ def test_logit_is_the_log_odds_of_forged(images: Tensor, labels: Tensor) -> None
     torch.testing.assert_close(logit.sigmoid(), chance)
 
 
+def test_the_mask_term_by_hand(images: Tensor, labels: Tensor) -> None:
+    network = ViTLoRASCL(trunk(), rank=4, readout="patches", mask_weight=0.5)
+    masks = torch.zeros(4, 1, 16, 16)
+    masks[1, :, :4, :8] = 1  # two of the sixteen patches of a forged face
+    masks[3, :, :2, :4] = 1  # half of one
+    plain, located = network.loss(images, labels), network.loss(images, labels, masks)
+    for name in ("ce", "scl"):
+        torch.testing.assert_close(located[name], plain[name])
+    logits = network.weigh(network.backbone(images)[:, 1:])  # (4, 16)
+    share = torch.zeros(4, 16)
+    share[1, 0] = share[1, 1] = 1
+    share[3, 0] = 0.5
+    errors = -(share * F.logsigmoid(logits) + (1 - share) * F.logsigmoid(-logits))
+    inside = (errors * share).sum() / 2.5
+    outside = (errors * (1 - share)).sum() / (64 - 2.5)
+    torch.testing.assert_close(located["mask"], 0.5 * (inside + outside) / 2)
+
+
+def test_genuine_faces_alone_have_a_mask_term(images: Tensor) -> None:
+    network = detector("patches")
+    losses = network.loss(images, torch.zeros(4).long(), torch.zeros(4, 1, 16, 16))
+    assert losses["mask"].isfinite()
+    assert losses["mask"] > 0
+
+
+def test_says_what_masks_it_wants(images: Tensor, labels: Tensor) -> None:
+    masks = torch.zeros(4, 1, 16, 16)
+    with pytest.raises(ValueError, match="patches"):
+        detector("cls").loss(images, labels, masks)
+    for wrong in (masks[:, 0], masks[:3], masks.long(), masks[..., :8, :8]):
+        with pytest.raises(ValueError, match=r"want float masks \(4, 1, 16, 16\)"):
+            detector("patches").loss(images, labels, wrong)
+
+
 @pytest.mark.parametrize(
     ("settings", "wanted"),
     [
@@ -230,6 +264,7 @@ def test_logit_is_the_log_odds_of_forged(images: Tensor, labels: Tensor) -> None
         ({"readout": "mean"}, "'cls' or 'patches'"),
         ({"margin": -1.0}, "margin"),
         ({"scl_weight": -1.0}, "scl_weight"),
+        ({"mask_weight": -1.0}, "mask_weight"),
     ],
 )
 def test_rejects_settings(settings: dict[str, object], wanted: str) -> None:
@@ -240,3 +275,40 @@ def test_rejects_settings(settings: dict[str, object], wanted: str) -> None:
 def test_rejects_a_backbone_without_width() -> None:
     with pytest.raises(ValueError, match="width"):
         ViTLoRASCL(nn.Linear(2, 2))
+
+
+def test_the_mask_term_by_hand() -> None:
+    """With a head of zeros each patch errs by ln 2; both halves of the term weigh one half."""
+    network = catalog.build(
+        "vit_lora_scl", backbone={"name": "vit_toy", "size": 16, "depth": 1}, readout="patches"
+    )
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
+    masks = torch.zeros(2, 1, 16, 16)
+    only_outside = network.loss(images, labels, masks)["mask"].item()
+    assert only_outside == pytest.approx(0.5 * math.log(2), rel=1e-5)
+    masks[1, :, :8] = 1
+    assert network.loss(images, labels, masks)["mask"].item() == pytest.approx(
+        math.log(2), rel=1e-5
+    )
+
+
+def test_learns_to_locate_with_masks_and_only_with_the_patches_readout() -> None:
+    torch.manual_seed(0)
+    settings = {"backbone": {"name": "vit_toy", "size": 16, "depth": 2}, "rank": 8}
+    network = catalog.build("vit_lora_scl", readout="patches", scl_weight=0.0, **settings)
+    images, labels = torch.rand(16, 3, 16, 16), torch.arange(16) % 2
+    masks = torch.zeros(16, 1, 16, 16)
+    masks[1::2, :, :, :8] = 1
+    images[masks.expand_as(images) == 1] *= 0.3
+    optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.stack([*network.loss(images, labels, masks).values()]).sum().backward()
+        optimiser.step()
+    evidence = network(images)
+    inside = masks.bool()
+    assert evidence.mask[1::2][inside[1::2]].mean() > evidence.mask[1::2][~inside[1::2]].mean() + 1
+    with pytest.raises(ValueError, match="patches"):
+        catalog.build("vit_lora_scl", **settings).loss(images, labels, masks)

@@ -32,7 +32,7 @@ def only(pixels: np.ndarray) -> Face:
 
 
 def centre(face: Face) -> tuple[float, float]:
-    x, y, _, height = face.box
+    x, y, width, height = face.box
     return x + width / 2, y + height / 2
 
 

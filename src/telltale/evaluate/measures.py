@@ -64,17 +64,15 @@ def measure(
     """
     if protocol.average_by:
         predictions = predictions.averaged(protocol.average_by)
-    rows = [_row("all", predictions, protocol, threshold)]
-    rows += [
-        _row(name, predictions.take(mask), protocol, threshold)
-        for column in protocol.slices
-        for name, mask in slices(predictions, column)
-    ]
+    whole = _row("all", predictions, protocol, threshold)
+    rows, worst = [whole], dict[str, tuple[str, float]]()
+    for name, own, mask in slices(predictions, protocol):
+        rows.append(_row(name, predictions.take(mask), protocol, threshold))
+        if own >= protocol.smallest:
+            _note_worst(worst, rows[-1])
     notes = list(_notes(predictions, threshold))
     notes += leaks(predictions, protocol)
-    return Evaluation(
-        predictions.name, threshold, tuple(rows), _worst(rows, protocol), tuple(notes)
-    )
+    return Evaluation(predictions.name, threshold, tuple(rows), worst, tuple(notes))
 
 
 def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | None) -> Row:
@@ -191,22 +189,22 @@ def _verdicts(rows: Predictions) -> dict[str, Predictions]:
     return found
 
 
-def _worst(rows: list[Row], protocol: Protocol) -> dict[str, tuple[str, float]]:
-    worst: dict[str, tuple[str, float]] = {}
-    for row in rows[1:]:
-        if row.genuine + row.forged < protocol.smallest:
-            continue
-        for name, figure in row.measures.items():
-            sign = 1 if name in LOWER_IS_BETTER else -1
-            if name not in worst or sign * figure.value > sign * worst[name][1]:
-                worst[name] = (row.slice, figure.value)
-    return worst
+def _note_worst(worst: dict[str, tuple[str, float]], row: Row) -> None:
+    for name, figure in row.measures.items():
+        sign = 1 if name in LOWER_IS_BETTER else -1
+        if name not in worst or sign * figure.value > sign * worst[name][1]:
+            worst[name] = (row.slice, figure.value)
 
 
 def _notes(rows: Predictions, threshold: float | None) -> Iterator[str]:
     if (rows.sources == rows.paths).all():
         yield "no sources are given: intervals treat each item as independent, which is too narrow"
-    answered = rows.take(~np.isnan(rows.scores)) if not np.isnan(rows.scores).all() else None
+    missing = np.isnan(rows.scores)
+    answered = None if missing.all() else rows.take(~missing)
+    if missing.any():
+        first = int(np.argmax(missing))
+        why = str(rows.columns["error"][first]) if "error" in rows.columns else "no score"
+        yield f"{missing.sum()} of {len(rows)} items have no answer, e.g. {rows.paths[first]}: {why}"
     if answered is None:
         yield "no item was answered"
     elif answered.scores.min() < 0 or answered.scores.max() > 1:

@@ -24,7 +24,7 @@ class Protocol:
         select_split: The validation split.
         slices: Columns to break the figures down by; numbers with many values go in quarters.
         average_by: Column whose items are averaged to one score, e.g. "video".
-        smallest: Slices of fewer items cannot be the worst.
+        smallest: Slices of fewer items cannot be the worst; sources of fewer are not shown.
         seed: Of the bootstrap.
         resamples: Draws of the bootstrap.
         survival: Whether a detector asks again after each degradation before its verdict.

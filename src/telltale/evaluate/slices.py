@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,27 @@ from telltale.evaluate.predictions import Predictions, Strings
 from telltale.evaluate.protocol import Protocol
 
 
-def slices(rows: Predictions, column: str) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Name and mask of each value of a column.
+class Slice(NamedTuple):
+    """The rows of one value of a column."""
+
+    name: str
+    own: int  # rows that have the value
+    mask: NDArray[np.bool_]  # (N,) those, and the other class if they are all of one
+
+
+def slices(rows: Predictions, protocol: Protocol) -> Iterator[Slice]:
+    """The slices that the protocol asks for, but for sources of few items: they are noise.
 
     A value that only one class has (a kind of forgery) is set against all of the other class.
     """
-    values = rows.sources if column == "source" else rows.columns.get(column)
-    if values is None:
-        return
-    names, masks = list(_values(column, values)), []
-    for name, mask in names:
-        inside = rows.labels[mask]
-        if (inside == inside[0]).all():
-            mask = mask | (rows.labels != inside[0])
-        masks.append((name, mask))
-    yield from ((name, mask) for name, mask in masks if not mask.all())
+    for column in protocol.slices:
+        values = rows.sources if column == "source" else rows.columns.get(column)
+        for name, own in () if values is None else _values(column, values):
+            size, inside = int(own.sum()), rows.labels[own]
+            alone = (inside == inside[0]).all()
+            mask = own | (rows.labels != inside[0]) if alone else own
+            if not mask.all() and (column != "source" or size >= protocol.smallest):
+                yield Slice(name, size, mask)
 
 
 def _values(column: str, values: Strings) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -57,8 +57,8 @@ class ViTLoRASCL(nn.Module):
             raise ValueError(f"want a backbone with a width, got {type(backbone).__name__}")
         if readout not in ("cls", "patches"):
             raise ValueError(f"readout must be 'cls' or 'patches', got {readout!r}")
-        if margin < 0 or scl_weight < 0:
-            raise ValueError(f"want margin and scl_weight ≥ 0, got {margin} and {scl_weight}")
+        if min(margin, scl_weight, mask_weight) < 0:
+            raise ValueError(f"want {margin=}, {scl_weight=} and {mask_weight=} of 0 or more")
         adapt(backbone, rank, targets=targets)
         self.backbone = backbone
         self.head = nn.Linear(width, 2)
@@ -99,6 +99,9 @@ class ViTLoRASCL(nn.Module):
     def _locating_loss(self, images: Tensor, labels: Tensor, masks: Tensor) -> Losses:
         if self.readout != "patches":
             raise ValueError('masks need readout="patches"')
+        want = (len(images), 1, *images.shape[-2:])
+        if masks.shape != want or not masks.is_floating_point():
+            raise ValueError(f"want float masks {want}, got {masks.dtype} {tuple(masks.shape)}")
         patches = self.backbone(want_images(images))[:, 1:]  # (B, N, C)
         side = round(patches.shape[1] ** 0.5)
         share = F.adaptive_avg_pool2d(masks, side).flatten(1)  # (B, N)
