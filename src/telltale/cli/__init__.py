@@ -51,7 +51,9 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except typer.Abort:
         return _say("stopped", STOPPED)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except (BrokenPipeError, SystemExit):  # the reader of a pipe has seen enough
+        # click makes an exit with 1 of it, which would mean "evidence found"; it exits for
+        # nothing else when it is not to stand alone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     except _UsageError as error:

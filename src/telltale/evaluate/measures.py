@@ -204,7 +204,8 @@ def _notes(rows: Predictions, threshold: float | None) -> Iterator[str]:
     if missing.any():
         first = int(np.argmax(missing))
         why = str(rows.columns["error"][first]) if "error" in rows.columns else "no score"
-        yield f"{missing.sum()} of {len(rows)} items have no answer, e.g. {rows.paths[first]}: {why}"
+        count = f"{missing.sum()} of {len(rows)}"
+        yield f"{count} items have no answer, e.g. {rows.paths[first]}: {why}"
     if answered is None:
         yield "no item was answered"
     elif answered.scores.min() < 0 or answered.scores.max() > 1:
