@@ -222,7 +222,7 @@ def test_logit_is_the_log_odds_of_forged(images: Tensor, labels: Tensor) -> None
     torch.testing.assert_close(logit.sigmoid(), chance)
 
 
-def test_the_mask_term_by_hand(images: Tensor, labels: Tensor) -> None:
+def test_the_mask_term_agrees_with_the_obvious_way(images: Tensor, labels: Tensor) -> None:
     network = ViTLoRASCL(trunk(), rank=4, readout="patches", mask_weight=0.5)
     masks = torch.zeros(4, 1, 16, 16)
     masks[1, :, :4, :8] = 1  # two of the sixteen patches of a forged face

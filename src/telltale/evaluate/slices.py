@@ -63,8 +63,11 @@ def leaks(predictions: Predictions, protocol: Protocol) -> list[str]:
     """A sentence for each column that by itself tells forged from genuine.
 
     Data in which the forgeries are, say, all PNG or all small measure who notices that. A column
-    is reported when the interval of its AUC lies above 0.6; a word counts by its presence.
+    is reported when the interval of its AUC lies above 0.6; a word counts by its presence. Of
+    fewer than ``protocol.smallest`` items a class nothing is said: chance does as well.
     """
+    if np.bincount(predictions.labels, minlength=2).min() < protocol.smallest:
+        return []
     columns = {
         name: column
         for name, column in predictions.columns.items()
