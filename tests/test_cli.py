@@ -1,7 +1,6 @@
 """The command line: exit codes, one line an error, clean JSON, Ctrl-C and going on from it."""
 
 import json
-import os
 import re
 import resource
 import signal
@@ -17,33 +16,11 @@ import pytest
 from PIL import Image
 
 from redness import save_empty, save_face, write_redness
-from telltale import cli, report
+from telltale import report
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((Path(report.__file__).with_name("report.schema.json")).read_text())
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def method(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_redness(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line; gives exit code, stdout and stderr."""
-
-    def it(*words: object) -> tuple[int, str, str]:
-        code = cli.run([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return it
-
-
-def python(code: str, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def lines_of(text: str) -> list[dict[str, Any]]:
@@ -272,75 +249,3 @@ def test_a_full_disk_leaves_the_old_page(tmp_path: Path, method: Path, run: Run)
     assert code == 2
     assert "out.html" in err
     assert page.read_text() == "the old report"
-
-
-def test_methods_lists_the_cards_and_shows_one(run: Run) -> None:
-    code, out, _ = run("methods")
-    assert code == 0
-    assert "vit_lora_scl" in out
-    code, out, _ = run("methods", "vit_lora_scl")
-    assert code == 0
-    for wanted in ("2303.00917", "the face was digitally forged", "limits", "telltale train"):
-        assert wanted in out
-
-
-def test_no_words_show_the_help(run: Run) -> None:
-    code, out, _ = run()
-    assert code == 0
-    assert "scan" in out
-
-
-@pytest.mark.parametrize("verb", ["train vit_lora_scl --recipe toy", "export ."])
-def test_a_missing_library_names_what_to_install(verb: str, tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from telltale.cli import run; sys.exit(run(sys.argv[1:]))"
-    )
-    done = python(code, *verb.split(), cwd=tmp_path)
-    assert done.returncode == 2
-    assert re.fullmatch(r"telltale: .*torch.*pip install 'telltale-vision\[train\]'\n", done.stderr)
-
-
-def test_evaluate_prints_and_writes_figures(tmp_path: Path, run: Run) -> None:
-    rows = [f"{k}.jpg,{k % 2},{0.9 * (k % 2) + k / 1000},{k // 4}" for k in range(40)]
-    table, out = tmp_path / "answers.csv", tmp_path / "figures.md"
-    table.write_text("\n".join(["path,label,score,source", *rows]) + "\n")
-    code, told, _ = run("evaluate", table, "--out", out)
-    assert code == 0
-    assert "AUC" in told
-    assert "| AUC | 1.000 |" in out.read_text()
-
-
-def test_synth_forges_the_same_for_the_same_seed(tmp_path: Path, run: Run) -> None:
-    pytest.importorskip("cv2", reason="needs the extra train")
-    picture = save_face(tmp_path / "it.png", side=640)
-    empty = save_empty(tmp_path / "empty.png")
-    for name in ("one", "two"):
-        code, _, err = run("synth", "self_blend", picture, empty, "--out", tmp_path / name)
-        assert code == 0
-        assert "empty.png: no face" in err
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("one", "two"))
-    assert one == two
-    assert sorted(one) == [
-        "00000_it_fake.png", "00000_it_mask.png", "00000_it_real.png", "manifest.csv",
-    ]  # fmt: skip
-    with Image.open(tmp_path / "one/00000_it_fake.png") as fake:
-        assert fake.text["Description"].startswith("FORGED")
-    assert run("synth", "self_blend", picture, "--out", tmp_path / "one")[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("code", "most"),
-    [("import telltale", 0.3), ("from telltale.cli import run; run(['--help'])", 0.5)],
-)
-def test_starting_is_quick(code: str, most: float) -> None:
-    """In seconds of the processor, which a busy machine does not lengthen."""
-
-    def spent() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    python(code)  # compiles what is new
-    before = spent()
-    assert python(code, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}).returncode == 0
-    assert spent() - before <= most

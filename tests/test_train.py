@@ -76,6 +76,7 @@ def test_the_folder_says_all_about_the_run(run: Path) -> None:
         "margin": 0.01,
         "scl_weight": 0.01,
         "readout": "cls",
+        "mask_weight": 1.0,
     }
     assert about["recipe"]["backbone"]["depth"] == 1
     assert about["recipe"]["backbone"]["norm"] is None

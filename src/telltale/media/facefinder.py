@@ -95,7 +95,7 @@ class FaceFinder:
         return sorted(found, key=lambda face: -face.box[2] * face.box[3])
 
     def find_many(self, pictures: Sequence[Pixels]) -> list[list[Face]]:
-        """:meth:`find` for each picture; the meshes of one picture's faces are one batch."""
+        """:meth:`find` for each picture."""
         return [self.find(pixels) for pixels in pictures]
 
     def _propose(self, pixels: Pixels, size: int) -> list["_Proposal"]:
@@ -154,15 +154,12 @@ def shipped() -> tuple[Weights, ...]:
 def crop_region(face: Face, margin: float = MARGIN) -> Region:
     """The square that a detector looks at: ``margin`` times the face's longer side.
 
-    It is turned with the head when the roll passes 20 degrees. In the head's own frame the mesh
-    box is used, so that a tilted face is not cut larger than an upright one.
+    It is turned with the head when the roll passes 20 degrees, and measured in the head's frame.
     """
     angle = face.roll if abs(face.roll) > UPRIGHT else 0.0
     flat = _rotate(face.points, -angle)
     low, high = flat.min(0), flat.max(0)
-    side = float((high - low).max()) * margin
-    x, y = _rotate(((low + high) / 2)[None], angle)[0]
-    return Region(float(x) - side / 2, float(y) - side / 2, side, side, angle)
+    return _square(low, high, angle, float((high - low).max()) * margin)
 
 
 def cut(pixels: Pixels, region: Region, size: int) -> Pixels:
@@ -183,12 +180,8 @@ def cut(pixels: Pixels, region: Region, size: int) -> Pixels:
         image = image.resize((wide, high), Image.Resampling.BICUBIC)
     step = region.width / shrink / size  # source pixels between two target pixels
     cos, sin = (f(math.radians(region.angle)) * step for f in (math.cos, math.sin))
-    start = (size - 1) / 2
-    # Pillow samples at pixel centres: target (u + ½) maps to source a·(u + ½) + …, hence ½ below
-    matrix = (
-        cos, -sin, x - cos * (start + 0.5) + sin * (start + 0.5),
-        sin, cos, y - sin * (start + 0.5) - cos * (start + 0.5),
-    )  # fmt: skip
+    half = size / 2
+    matrix = (cos, -sin, x - (cos - sin) * half, sin, cos, y - (sin + cos) * half)
     return np.asarray(
         image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
     )
@@ -221,8 +214,6 @@ def _patch(pixels: Pixels, x: float, y: float, reach: float) -> tuple[Pixels, in
 
 
 def _shrink(pixels: Pixels, width: int, height: int) -> Pixels:
-    if (height, width) == pixels.shape[:2]:
-        return pixels
     image = Image.fromarray(pixels)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
@@ -241,8 +232,13 @@ def _refined(mesh: Floats, region: Region) -> Region:
     flat = _rotate(points, -angle)
     low, high = flat.min(0), flat.max(0)
     side = float(np.clip(1.5 * (high - low).max(), 0.4 * region.width, 1.6 * region.width))
+    return _square(low, high, angle or 0.01, side)
+
+
+def _square(low: Floats, high: Floats, angle: float, side: float) -> Region:
+    """The square round the middle of a box that was measured in a frame turned by ``angle``."""
     x, y = _rotate(((low + high) / 2)[None], angle)[0]
-    return Region(float(x) - side / 2, float(y) - side / 2, side, side, angle or 0.01)
+    return Region(float(x) - side / 2, float(y) - side / 2, side, side, angle)
 
 
 def _face(proposal: _Proposal, region: Region, mesh: Floats, presence: float) -> Face:

@@ -297,5 +297,4 @@ def _cubic_up() -> Floats:
 
 
 def _quantise(images: Floats) -> NDArray[np.uint8]:
-    rounded: NDArray[np.uint8] = np.rint(255 * images.clip(0, 1)).astype(np.uint8)
-    return rounded
+    return np.asarray(np.rint(255 * images.clip(0, 1)), np.uint8)

@@ -1,0 +1,28 @@
+"""What the tests of the command line share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from redness import write_redness
+from telltale import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def method(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_redness(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line; gives exit code, stdout and stderr."""
+
+    def it(*words: object) -> tuple[int, str, str]:
+        code = cli.run([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return it
