@@ -18,7 +18,6 @@ from PIL import Image
 from redness import save_empty, save_face, write_redness
 from telltale import report
 
-ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((Path(report.__file__).with_name("report.schema.json")).read_text())
 Run = Callable[..., tuple[int, str, str]]
 

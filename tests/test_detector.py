@@ -22,7 +22,7 @@ SIZE, GRID, SLOPE = 56, 4, 8.0
 ASTRONAUT = Path(__file__).parents[1] / "examples/media/astronaut.jpg"
 
 
-def write_network(path: Path) -> None:
+def write_network(path: Path, *, locates: bool = True) -> None:
     """An ONNX file whose patch logits are ``SLOPE`` times (brightness - ½), and their mean."""
     kernel = SIZE // GRID
     value = helper.make_tensor_value_info
@@ -36,11 +36,12 @@ def write_network(path: Path) -> None:
         helper.make_node("ReduceMean", ["grid"], ["logit"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Squeeze", ["grid", "one"], ["heatmap"]),
     ]
+    answers = [value("logit", TensorProto.FLOAT, ["B"]), value("heatmap", TensorProto.FLOAT, None)]
     graph = helper.make_graph(
         nodes,
         "brightness",
         [value("images", TensorProto.FLOAT, ["B", 3, SIZE, SIZE])],
-        [value("logit", TensorProto.FLOAT, ["B"]), value("heatmap", TensorProto.FLOAT, None)],
+        answers if locates else answers[:1],
         [
             helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
             helper.make_tensor("slope", TensorProto.FLOAT, [], [SLOPE]),
@@ -51,9 +52,9 @@ def write_network(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def make(folder: Path, **changes: Any) -> Detector:
+def make(folder: Path, *, locates: bool = True, **changes: Any) -> Detector:
     path = folder / "brightness.onnx"
-    write_network(path)
+    write_network(path, locates=locates)
     settings: dict[str, Any] = {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -113,6 +114,14 @@ def test_the_heat_map_is_calibrated_like_the_score(detector: Detector, pixels: n
     assert finding.heatmap[1, 2] == pytest.approx(
         expected_score(crop[side : 2 * side, 2 * side : 3 * side]), abs=1 / 255
     )
+
+
+def test_a_network_that_does_not_locate_gives_no_heat_map(
+    tmp_path: Path, pixels: np.ndarray
+) -> None:
+    (finding,) = make(tmp_path, locates=False).detect(pixels)
+    assert finding.heatmap is None
+    assert 0 < finding.score < 1
 
 
 def test_asks_again_after_each_degradation(detector: Detector, pixels: np.ndarray) -> None:

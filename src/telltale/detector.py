@@ -77,8 +77,10 @@ class Detector:
             logit, *rest = self.network.run(None, {"images": batch})
             logits.append(np.asarray(logit, np.float64).reshape(-1))
             heatmaps += rest[:1]
+        if not heatmaps:  # a method that does not locate
+            return Evidence(np.concatenate(logits), None)
         maps = np.concatenate(heatmaps).reshape(len(crops), *heatmaps[0].shape[-2:])
-        return Evidence(np.concatenate(logits), maps if heatmaps else None)
+        return Evidence(np.concatenate(logits), maps)
 
     def detect(
         self,

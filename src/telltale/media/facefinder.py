@@ -237,7 +237,7 @@ def _refined(mesh: Floats, region: Region) -> Region:
 
 def _square(low: Floats, high: Floats, angle: float, side: float) -> Region:
     """The square round the middle of a box that was measured in a frame turned by ``angle``."""
-    x, y = _rotate(((low + high) / 2)[None], angle)[0]
+    x, y = _rotate(((low + high) / 2).astype(np.float32)[None], angle)[0]
     return Region(float(x) - side / 2, float(y) - side / 2, side, side, angle)
 
 
