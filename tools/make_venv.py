@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--extras", default="", help="comma-separated extras of the project")
     parser.add_argument("pins", nargs="*", help="further requirements, e.g. torch==2.14.1")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # requirements may stand after options
 
     if sys.version_info < OLDEST:
         sys.exit(
