@@ -408,8 +408,8 @@ def _toml(value: Any) -> str:
 def run_onnx(runner: Any, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Any]:
     """Logits (N,) and heat maps (N, h, w) of the exported file."""
     logits, maps = [], []
-    for start in range(0, len(crops), 16):
-        batch = crops[start : start + 16].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    for crop in crops:  # one a call, as the detector does
+        batch = crop[None].transpose(0, 3, 1, 2).astype(np.float32) / 255
         logit, heat = runner.run(None, {"images": batch})
         logits.append(logit.astype(np.float64))
         maps.append(heat)

@@ -23,7 +23,6 @@ from telltale.records import Card, Finding, Region, Weights
 
 Pixels = NDArray[np.uint8]
 CONTEXT = 2.0  # sides of the face's square that a degradation acts on: codecs look round a face
-BATCH = 16  # crops a call; beyond, memory grows and speed does not
 
 
 class Evidence(NamedTuple):
@@ -70,10 +69,14 @@ class Detector:
         return cls(card, card.weights[0], threads=threads)
 
     def weigh(self, crops: Pixels) -> Evidence:
-        """The network's raw answer for crops (N, S, S, 3), in batches."""
+        """The network's raw answer for crops (N, S, S, 3).
+
+        One crop a call: an int8 network scales its activations by what lies in the batch, so that
+        a face's answer would depend on the faces beside it.
+        """
         logits, heatmaps = [], []
-        for start in range(0, len(crops), BATCH):
-            batch = crops[start : start + BATCH].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        for crop in crops:
+            batch = crop[None].transpose(0, 3, 1, 2).astype(np.float32) / 255
             logit, *rest = self.network.run(None, {"images": batch})
             logits.append(np.asarray(logit, np.float64).reshape(-1))
             heatmaps += rest[:1]
