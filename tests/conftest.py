@@ -1,6 +1,6 @@
-"""What the tests of the command line share."""
+"""What tests of several folders share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,18 @@ from redness import write_redness
 from telltale import cli
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread and a fixed seed: small tensors, and the machine may be busy."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Export: ONNX Runtime says what torch says, and a smaller form must earn its place."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,7 @@ from telltale.faces.vit_lora_scl import ViTLoRASCL
 from telltale.nn.backbones import backbone
 from telltale.nn.contract import Evidence
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def answers(path: Path, images: np.ndarray) -> list[np.ndarray]:

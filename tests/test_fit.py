@@ -35,13 +35,7 @@ class Probe(nn.Module):
         return {"ce": ce, "pull": 0.1 * (features - self.center).square().mean()}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def batches(start: int = 0) -> Iterator[dict[str, np.ndarray]]:
