@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telltale.losses import single_center, want_labels
+from telltale.losses import circle, matched, single_center, want_labels
 
 
 @pytest.mark.parametrize(("real", "fake", "expected"), [(1, 3, 1.0), (0, 0.2, 0.3), (2, 2, 2.5)])
@@ -83,3 +83,26 @@ def test_single_center_is_exact_under_half_precision() -> None:
 def test_says_what_labels_it_wants(labels: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"want int64 labels \(3,\)"):
         want_labels(labels, 3)
+
+
+def test_matched_pairs_by_order_whatever_the_layout() -> None:
+    features = torch.arange(6.0)[:, None]
+    real, fake = matched(features, torch.tensor([0, 1, 1, 0, 0, 1]))
+    assert real.flatten().tolist() == [0, 3, 4]
+    assert fake.flatten().tolist() == [1, 2, 5]
+    with pytest.raises(ValueError, match="want as many fakes as real faces, got 1 and 2"):
+        matched(features[:3], torch.tensor([0, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("alike", "unlike", "value"), [(1.0, 0.0, 0.04859), (0.0, 1.0, 45.0), (1.0, -1.0, 0.2014)]
+)
+def test_circle_at_hand_computed_places(alike: float, unlike: float, value: float) -> None:
+    found = circle(torch.tensor([alike]), torch.tensor([unlike]))
+    assert found.item() == pytest.approx(value, rel=1e-3)
+
+
+def test_circle_is_a_parabola_of_both_similarities() -> None:
+    alike, unlike = torch.rand(50) * 2 - 1, torch.rand(50) * 1.25 - 0.25
+    want = torch.nn.functional.softplus(24 * ((1 - alike) ** 2 + unlike**2 - 0.125)).mean()
+    torch.testing.assert_close(circle(alike, unlike), want)

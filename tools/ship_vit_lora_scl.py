@@ -35,14 +35,23 @@ DEPTH = 6  # blocks kept of DINOv2 ViT-S/14: as good on validation as 9, at half
 SEED = 0
 UNSEEN = ("swap_poisson", "enhance")
 QUALITIES = (95, 75, 50, 30)
+REPEATS = 8  # how often a face of the few other sources is seen for one of LFW's
 
 
 def split_of(source: str) -> str:
-    """train, val or test by a hash of the person; two other sources validate, the rest test."""
-    if not source.startswith("lfw:"):
-        return "val" if source.startswith(("portraits:", "film:")) else "test"
+    """train, val or test by a hash of the person; other sources train, validate or test whole.
+
+    "web" holds two sets of photographs: BSDS500, whose files are numbers, trains; the rest tests.
+    """
+    family, _, name = source.partition(":")
     draw = int(hashlib.sha256(source.encode()).hexdigest(), 16) % 100
-    return "train" if draw < 80 else "val" if draw < 90 else "test"
+    if family == "lfw":
+        return "train" if draw < 80 else "val" if draw < 90 else "test"
+    if family == "portraits":
+        return "train" if draw < 50 else "val"
+    if family == "web":
+        return "train" if name.partition(":")[0].isdigit() else "test"
+    return "val" if family == "film" else "test"
 
 
 def prepare(lfw: Path, cache: Path) -> None:
@@ -213,7 +222,10 @@ def logits_of(net: Any, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def stream(cache: Path, pairs: int, start: int, queue: Any, fields: tuple[str, ...]) -> None:
     """Fill a queue with batches; runs in a process of its own beside the training."""
-    for batch in batches(crops_of(cache, "train"), size=SIZE, pairs=pairs, seed=SEED, start=start):
+    crops = crops_of(cache, "train")
+    others = [crop for crop in crops if not crop.source.startswith("lfw:")]
+    crops += others * (REPEATS - 1)
+    for batch in batches(crops, size=SIZE, pairs=pairs, seed=SEED, start=start):
         queue.put({name: batch[name] for name in fields})
 
 

@@ -35,3 +35,41 @@ def single_center(features: Tensor, labels: Tensor, center: Tensor, margin: floa
     m_fake = distance @ fake / fake.sum().clamp(min=1)
     m_real = distance @ (1 - fake) / (1 - fake).sum().clamp(min=1)
     return m_real + F.relu(m_real - m_fake + margin * center.numel() ** 0.5)
+
+
+def matched(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and fake rows of a batch of pairs: the i-th real face and the i-th fake belong together.
+
+    Args:
+        features: (B, …).
+        labels: (B,), 0 real and 1 fake, as many of each, in any order.
+
+    Returns:
+        Both (B / 2, …).
+
+    Raises:
+        ValueError: If there are not as many fakes as real faces.
+    """
+    real, fake = features[labels == 0], features[labels == 1]
+    if len(real) != len(fake):
+        raise ValueError(f"want as many fakes as real faces, got {len(fake)} and {len(real)}")
+    return real, fake
+
+
+def circle(alike: Tensor, unlike: Tensor, *, margin: float = 0.25, scale: float = 24.0) -> Tensor:
+    """Circle loss of matched similarities: mean of softplus(-γ[α_p(s_p - 1 + m) - α_n(s_n - m)]).
+
+    α_p = max(1 + m - s_p, 0) and α_n = max(s_n + m, 0) carry gradients, unlike in the original: for
+    s_n ≥ -m this is softplus(γ[(1 - s_p)² + s_n² - 2m²]).
+
+    Args:
+        alike: s_p, (P,), cosines that should be 1.
+        unlike: s_n, (P,), cosines that should be 0.
+        margin: m.
+        scale: γ.
+
+    Source: Sun et al., "Circle Loss", CVPR 2020, arXiv:2002.10857, eq. 6, with optima 1 and 0.
+    """
+    pull = F.relu(1 + margin - alike) * (alike - (1 - margin))
+    push = F.relu(unlike + margin) * (unlike - margin)
+    return F.softplus(-scale * (pull - push)).mean()
