@@ -26,7 +26,8 @@ def plain(folder: Path) -> Timed:
     """Decode → find faces → cut → classify, a picture and a face at a time, all cores a call."""
     from telltale.detector import Detector
     from telltale.media import read_picture
-    from telltale.media.facefinder import crop_region, cut
+    from telltale.media.facefinder import crop_region
+    from telltale.media.regions import cut
 
     detector = Detector.load(SLUG)
     paths = sorted(folder.iterdir())

@@ -15,7 +15,8 @@ from PIL import Image
 from telltale.degrade import SURVIVAL
 from telltale.detector import Detector, sharpness
 from telltale.media import Frame
-from telltale.media.facefinder import FaceFinder, crop_region, cut
+from telltale.media.facefinder import FaceFinder, crop_region
+from telltale.media.regions import cut
 from telltale.records import Card, Weights
 
 SIZE, GRID, SLOPE = 56, 4, 8.0

@@ -15,7 +15,8 @@ from telltale.data.synth.blend import self_blend
 from telltale.data.synth.faceswap import swap
 from telltale.data.synth.regenerate import regenerate
 from telltale.media import read_picture
-from telltale.media.facefinder import FaceFinder, crop_region, cut
+from telltale.media.facefinder import FaceFinder, crop_region
+from telltale.media.regions import cut
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.float32]

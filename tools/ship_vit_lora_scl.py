@@ -27,7 +27,8 @@ from telltale.data.crops import CONTEXT, Crop, cut_faces, load_crops, save_crops
 from telltale.data.pairs import SEEN, batches, forge
 from telltale.engine import weights_folder
 from telltale.media import find_media
-from telltale.media.facefinder import MARGIN, FaceFinder, cut
+from telltale.media.facefinder import MARGIN, FaceFinder
+from telltale.media.regions import cut
 from telltale.records import Region
 
 SIZE = 140  # 10 × 10 patches of 14; an LFW face is about this large

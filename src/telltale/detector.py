@@ -18,7 +18,8 @@ from telltale.calibrate import Calibration, decide
 from telltale.degrade import SURVIVAL
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
-from telltale.media.facefinder import Face, FaceFinder, crop_region, cut
+from telltale.media.facefinder import Face, FaceFinder, crop_region
+from telltale.media.regions import cut
 from telltale.records import Card, Finding, Region, Weights
 
 Pixels = NDArray[np.uint8]

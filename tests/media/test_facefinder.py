@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from telltale.media.facefinder import MARGIN, Face, FaceFinder, crop_region, cut, shipped
+from telltale.media.facefinder import MARGIN, Face, FaceFinder, crop_region, shipped
+from telltale.media.regions import cut
 from telltale.records import Region
 
 MEDIA = Path(__file__).parents[2] / "examples/media"

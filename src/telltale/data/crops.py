@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.media import MediaError, read_picture
-from telltale.media.facefinder import FaceFinder, crop_region, cut
+from telltale.media.facefinder import FaceFinder, crop_region
+from telltale.media.regions import cut
 from telltale.records import Region
 
 CONTEXT = 2.0  # sides of the face's own square

@@ -19,7 +19,8 @@ from telltale.data.synth.blend import self_blend
 from telltale.data.synth.faceswap import swap
 from telltale.data.synth.regenerate import regenerate
 from telltale.data.synth.retouch import photometric
-from telltale.media.facefinder import MARGIN, cut
+from telltale.media.facefinder import MARGIN
+from telltale.media.regions import cut
 from telltale.records import Region
 
 Pixels = NDArray[np.uint8]

@@ -70,7 +70,7 @@ def _srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.
     if image.mode not in ("L", "RGB", "CMYK", "LAB"):
         image = image.convert("RGB")
     if image.mode != "LAB" and not profile:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     try:
         if image.mode == "LAB":
             source = ImageCms.createProfile("LAB")
@@ -91,7 +91,7 @@ def _srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.
         return ImageCms.applyTransform(image, transform) or image
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         notes.append(f"the colour profile is unusable and was ignored ({one_line(error, 60)})")
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # a copy takes time
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from telltale.engine import read_weights, session, verified
+from telltale.media.regions import glance
 from telltale.records import Region, Weights
 
 Pixels = NDArray[np.uint8]
@@ -140,7 +141,7 @@ class FaceFinder:
 
     def _mesh(self, pixels: Pixels, regions: Sequence[Region]) -> tuple[Floats, Floats]:
         """Points (N, 468, 3) in mesh pixels and presence (N,) of each region."""
-        crops = np.stack([cut(pixels, region, MESH_SIZE) for region in regions])
+        crops = np.stack([glance(pixels, region, MESH_SIZE) for region in regions])
         images = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255
         points, presence = self.meshes.run(None, {"images": images})
         return points, presence
@@ -162,31 +163,6 @@ def crop_region(face: Face, margin: float = MARGIN) -> Region:
     return _square(low, high, angle, float((high - low).max()) * margin)
 
 
-def cut(pixels: Pixels, region: Region, size: int) -> Pixels:
-    """A region of a picture as (size, size, 3), antialiased; outside, the border is repeated."""
-    reach = max(region.width, region.height) * (0.5 if region.angle == 0 else 0.7072) + 2
-    x, y = region.x + region.width / 2, region.y + region.height / 2
-    patch, left, top = _patch(pixels, x, y, reach)
-    image = Image.fromarray(patch)
-    x, y = x - left, y - top
-    if region.angle == 0:
-        w, h = region.width / 2, region.height / 2
-        box = (x - w, y - h, x + w, y + h)
-        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
-    shrink = max(1.0, region.width / size)
-    if shrink > 1:
-        wide, high = (max(1, round(n / shrink)) for n in image.size)
-        x, y = x * wide / image.width, y * high / image.height
-        image = image.resize((wide, high), Image.Resampling.BICUBIC)
-    step = region.width / shrink / size  # source pixels between two target pixels
-    cos, sin = (f(math.radians(region.angle)) * step for f in (math.cos, math.sin))
-    half = size / 2
-    matrix = (cos, -sin, x - (cos - sin) * half, sin, cos, y - (sin + cos) * half)
-    return np.asarray(
-        image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Proposal:
     x: float
@@ -197,25 +173,9 @@ class _Proposal:
     tilt: float  # degrees
 
 
-def _patch(pixels: Pixels, x: float, y: float, reach: float) -> tuple[Pixels, int, int]:
-    """The square round (x, y), border repeated, with the picture position of its corner."""
-    left, top = math.floor(x - reach), math.floor(y - reach)
-    right, bottom = math.ceil(x + reach), math.ceil(y + reach)
-    height, width = pixels.shape[:2]
-    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    if inside.size == 0:
-        raise ValueError(f"the region round ({x:.0f}, {y:.0f}) lies outside the picture")
-    gaps = (
-        (max(-top, 0), max(bottom - height, 0)),
-        (max(-left, 0), max(right - width, 0)),
-        (0, 0),
-    )
-    return (np.pad(inside, gaps, "edge") if any(map(any, gaps)) else inside), left, top
-
-
 def _shrink(pixels: Pixels, width: int, height: int) -> Pixels:
     image = Image.fromarray(pixels)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.01))
 
 
 def _mesh_region(proposal: _Proposal) -> Region:

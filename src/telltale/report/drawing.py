@@ -40,7 +40,7 @@ def closeup(pixels: Pixels, region: Region, size: int) -> str:
     Empty for a region that the whole picture shows as well: one that is not about square, or
     wider than half of the picture.
     """
-    from telltale.media.facefinder import cut  # here: with it comes the network runtime
+    from telltale.media.regions import cut
 
     is_square = abs(region.width - region.height) <= 0.05 * region.width
     if not is_square or region.width > pixels.shape[1] / 2:
