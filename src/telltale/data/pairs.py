@@ -96,7 +96,7 @@ def batches(
             crop = crops[int(_order(seed, epoch, len(crops))[index])]
             kind = str(rng.choice(names, p=weights))
             fake, real, mask = forge(kind, crop, crops, rng)
-            for picture, area in zip(*_finish(real, fake, mask, crop, size, rng), strict=True):
+            for picture, area in zip(*finish(real, fake, mask, crop, size, rng), strict=True):
                 images.append(picture)
                 masks.append(area)
         yield {
@@ -111,7 +111,7 @@ def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch, length]).permutation(length)
 
 
-def _finish(
+def finish(
     real: Pixels, fake: Pixels, mask: Mask, crop: Crop, size: int, rng: np.random.Generator
 ) -> tuple[list[Pixels], list[Mask]]:
     """Both pictures through one random upload chain and one random cut; real first."""
