@@ -114,7 +114,7 @@ def batches(
     data: Faces, kinds: Sequence[str], size: int, seed: int
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Endless batches of ``size``: real faces, then a forgery of each, kinds in equal shares."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed + 1, 1])  # seed -1 chooses the rates
     number = {kind: 1 + KINDS.index(kind) for kind in KINDS}
     while True:
         rows = rng.choice(len(data.sources), size // 2, replace=False)
