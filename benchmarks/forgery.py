@@ -1,6 +1,6 @@
 """Seven methods and three references on real faces: which finds a kind of forgery it never saw?
 
-    python benchmarks/forgery.py --cache CROPS --backbone dinov2_small.safetensors
+    python benchmarks/forgery.py --cache CROPS        (`make benchmark-forgery CROPS=…`)
 
 Leave-one-kind-out: each arm learns from five of the six kinds of `forgery_faces.py` and is tested
 on people that it never saw, with the kinds that it learnt, with the one held out, and with faces of
@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from forgery_faces import KINDS, Faces, batches, faces, floats
+from forgery_faces import KINDS, Faces, batches, faces, floats  # its import finds tools/
+
+from carriers import dinov2, efficientnet_lite  # isort: skip
 
 HERE = Path(__file__).resolve().parent
 SIZE, DEPTH, BATCH = 70, 4, 16  # 5 × 5 patches and 4 blocks of DINOv2 ViT-S/14: minutes on a CPU
@@ -263,15 +265,13 @@ def markdown(rows: Mapping[str, Any], args: argparse.Namespace, sizes: Mapping[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cache", type=Path, required=True, help="folder of *.crops")
-    parser.add_argument("--backbone", type=Path, required=True, help="DINOv2 ViT-S/14, safetensors")
-    parser.add_argument("--cnn", type=Path, required=True, help="EfficientNet-Lite0, .pth")
     parser.add_argument("--arms", nargs="+", default=[*ARMS], choices=ARMS)
     parser.add_argument("--kinds", nargs="+", default=[*KINDS], choices=KINDS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    weights = {"dinov2_small": args.backbone, "tf_efficientnet_lite0": args.cnn}
+    weights = {"dinov2_small": dinov2(args.cache), "tf_efficientnet_lite0": efficientnet_lite()}
     sizes = {split: len(faces(args.cache, split, SIZE).sources) for split in ("train", "val")}
     sizes |= {split: len(faces(args.cache, split, SIZE).sources) for split in ("test", "others")}
 

