@@ -56,15 +56,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@cache
 def session(path: Path, threads: int = 0) -> "onnxruntime.InferenceSession":
-    """An ONNX Runtime session on the CPU, made once for each file and thread count.
+    """An ONNX Runtime session on the CPU, made once for each file, as it now is, and thread count.
 
     Args:
         path: A file that :func:`verified` returned.
         threads: Threads inside one call; 0 = all cores. Folder scans use 1 and run calls side
             by side, which wastes less than splitting each small layer over the cores.
     """
+    state = path.stat()
+    return _session(path, state.st_mtime_ns, state.st_size, threads)
+
+
+@cache
+def _session(path: Path, changed: int, size: int, threads: int) -> "onnxruntime.InferenceSession":
     import onnxruntime  # 0.1 s that `telltale --help` need not pay
 
     options = onnxruntime.SessionOptions()

@@ -2,12 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from telltale.evaluate import Predictions
-
-settings.register_profile("patient", deadline=None)  # the machine may be busy
-settings.load_profile("patient")
 
 
 @pytest.fixture

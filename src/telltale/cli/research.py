@@ -53,12 +53,13 @@ def evaluate(
     what: Annotated[
         str,
         typer.Argument(
-            help="A method's slug, an exported .onnx, or a CSV of predictions.", metavar="DETECTOR"
+            help="A method's slug, an exported .onnx, a run's folder, or a CSV of predictions.",
+            metavar="DETECTOR",
         ),
     ],
     data: Annotated[
         Path | None,
-        typer.Option(help="Manifest: path, label, source, split, kind.", metavar="FILE.csv"),
+        typer.Option(help="Manifest (path, label, source, split, kind) or a folder of classes."),
     ] = None,
     protocol: Annotated[
         Path | None, typer.Option(help="What to measure, and how.", metavar="FILE.toml")
