@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from telltale import catalog, metrics
 from telltale import fit as fitting
-from telltale.data.sources import Source, open_source
+from telltale.data.sources import Source, absolute, open_source
 from telltale.recipe import Fit, Recipe, in_force, read_recipe
 from telltale.runs import read_run, replace_text, write_card, write_run
 
@@ -211,10 +211,8 @@ def _plan(
     tables = {} if recipe is None else read_recipe(recipe, slug)
     over = dict(settings) | ({} if data is None else {"data.manifest": str(data)})
     plan = in_force(slug, tables, over)
-    manifest = Path(plan.data.manifest)
-    if manifest.exists():  # a run may be resumed from another folder
-        plan = plan._replace(data=replace(plan.data, manifest=str(manifest.absolute())))
-    return plan
+    # a run may be resumed from another folder
+    return plan._replace(data=replace(plan.data, manifest=absolute(plan.data.manifest)))
 
 
 def _build(plan: Recipe) -> nn.Module:

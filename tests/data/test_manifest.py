@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from telltale.data import WORDS
-from telltale.data.manifest import FIELDS, batches, read, read_manifest, read_table, split_of
+from telltale.data.manifest import chosen, read_manifest, read_table, split_of
 from telltale.data.order import places
+from telltale.data.pictures import FIELDS, batches, read
 
 HEADER = "path,label,source,split,kind,mask,partner"
 
@@ -184,6 +185,50 @@ def test_every_epoch_has_every_item_once(length: int, batch: int, seed: int) -> 
 
 
 def test_reading_needs_neither_torch_nor_opencv() -> None:
-    code = "import sys, telltale.data.manifest; print({'torch', 'cv2'} & set(sys.modules))"
+    code = "import sys, telltale.data.pictures; print({'torch', 'cv2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_frames_are_chosen_evenly_or_first(tmp_path: Path) -> None:
+    assert chosen(10, 4) == [0, 2, 5, 7]
+    assert chosen(10, 4, "first") == [0, 1, 2, 3]
+    assert chosen(3, 4) == chosen(3, 4, "first") == [0, 1, 2]
+    with pytest.raises(ValueError, match="even or first; got 4 and 'last'"):
+        chosen(10, 4, "last")
+    for number in range(12):
+        picture(tmp_path / f"real/a/{number}.png", (number, 0, 0))
+    picture(tmp_path / "real/b.png", (0, 0, 0))
+    manifest = read_manifest(tmp_path)
+    assert {row.video for row in manifest.rows} == {"real/a", ""}
+    thin = manifest.thinned(3)
+    assert [row.path.name for row in thin.rows] == ["b.png", "0.png", "4.png", "8.png"]
+    first = manifest.thinned(11, "first")
+    assert [row.path.name for row in first.rows][-2:] == ["9.png", "10.png"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(0, 200), count=st.integers(1, 60))
+def test_even_frames_are_distinct_ascending_and_as_many_as_can_be(length: int, count: int) -> None:
+    even = chosen(length, count)
+    assert even == sorted(set(even))
+    assert len(even) == min(length, count)
+    assert set(even) <= set(range(length))
+
+
+def test_kinds_can_be_left_out(table: Path) -> None:
+    manifest = read_manifest(table).without(["swap"])
+    assert manifest.kinds == ("blend",)
+    assert len(manifest) == 6
+    with pytest.raises(ValueError, match=r"no kind 'swop'; there is \('blend', 'swap'\)"):
+        read_manifest(table).without(["swop"])
+
+
+def test_a_table_can_name_videos_and_datasets(table: Path) -> None:
+    lines = table.read_text().splitlines()
+    lines = [lines[0] + ",video,dataset"] + [
+        f"{line},clip{n},ours" for n, line in enumerate(lines[1:])
+    ]
+    table.write_text("\n".join(lines))
+    rows = read_manifest(table).rows
+    assert (rows[1].video, rows[1].clip, rows[1].dataset) == ("clip1", "clip1", "ours")

@@ -1,4 +1,4 @@
-"""The one table format of data: a CSV of pictures, or a folder for each class.
+"""The one table format of data: a CSV of pictures or videos, or a folder for each class.
 
     path,label,source,split,kind,mask
     a/001.png,0,anna,train,,
@@ -8,31 +8,30 @@ Only ``path`` and ``label`` must be there; paths are relative to the file's fold
 who or what pictures have in common (a person, a camera); without it each path is its own.
 ``split`` is train, val or test; without it a hash of the source decides, so that no source is
 divided. ``kind`` names the forgery, ``mask`` a picture of where it is, ``partner`` the real picture
-behind it.
+behind it, ``video`` the video that a frame is of (else each path is its own), and ``dataset`` where
+it was published.
 
 A folder's sub-folders are its classes: :data:`GENUINE` names are 0, all others 1 and their name is
-the kind. A folder below that, if there is one, is the source.
+the kind. A folder below that, if there is one, is the source; of pictures that are called by a
+number it is the video.
+
+The field's datasets are read as they lie on disk (:mod:`telltale.data.forgery`), by their layout or
+by a name before the path: ``ffpp-c40:/data/FaceForensics++``.
 """
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from telltale.data.order import places
-from telltale.media import find_media, read_picture
+from telltale.media import find_media
 
 LABELS = {"0": 0, "real": 0, "genuine": 0, "1": 1, "fake": 1, "forged": 1}
 SPLITS = ("train", "val", "test")
 GENUINE = frozenset(("0", "real", "genuine", "bonafide", "live", "original", "pristine"))
-FIELDS = ("images", "labels", "masks", "domains", "partners")  # what a manifest can give
 
 
 class Table(NamedTuple):
@@ -44,7 +43,7 @@ class Table(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One picture; ``where`` is the file and line that an error names."""
+    """One picture or video; ``where`` is the file and line that an error names."""
 
     path: Path
     label: int
@@ -54,6 +53,13 @@ class Row(NamedTuple):
     mask: Path | None
     partner: Path | None
     where: str
+    video: str = ""  # "dataset/kind/id", the same for all frames of a video
+    dataset: str = ""
+
+    @property
+    def clip(self) -> str:
+        """The video, or the path where there is none."""
+        return self.video or str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,27 @@ class Manifest:
             there = ", ".join(sorted({row.split for row in self.rows}))
             raise ValueError(f"{self.name}: no row has split {split!r}; there are {there}")
         return replace(self, rows=rows)
+
+    def without(self, kinds: Collection[str]) -> Self:
+        """All but the forgeries of some kinds; ValueError if the table has no such kind."""
+        if unknown := sorted(set(kinds) - set(self.kinds)):
+            raise ValueError(f"{self.name}: no kind {unknown[0]!r}; there is {self.kinds}")
+        rows = tuple(row for row in self.rows if not row.label or row.kind not in kinds)
+        return replace(self, rows=rows, kinds=tuple(k for k in self.kinds if k not in kinds))
+
+    def thinned(self, frames: int, how: str = "even") -> Self:
+        """At most ``frames`` of each video's frames, which are ordered by the number in their name.
+
+        See :func:`chosen` for ``how``.
+        """
+        clips: dict[str, list[Row]] = {}
+        for row in self.rows:
+            clips.setdefault(row.clip, []).append(row)
+        kept: list[Row] = []
+        for rows in clips.values():
+            rows.sort(key=lambda row: by_number(row.path))
+            kept += [rows[index] for index in chosen(len(rows), frames, how)]
+        return replace(self, rows=tuple(kept))
 
     def divided(self) -> list[str]:
         """Sources that several splits share, sorted: figures on such splits flatter."""
@@ -119,13 +146,19 @@ def label_of(text: str, where: str) -> int:
     return label
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a CSV or a folder for each class; see the module.
+def read_manifest(path: Path | str) -> Manifest:
+    """Read a CSV, a folder for each class, or a dataset of the field; see the module.
 
     Raises:
         ValueError: That names the file, and the line if one is at fault.
     """
-    rows = tuple(_rows_of_folder(path) if path.is_dir() else _rows_of_table(path))
+    from telltale.data.forgery import located, read_dataset  # which makes rows, too
+
+    name, path = located(path)
+    if name:
+        rows = tuple(read_dataset(name, path))
+    else:
+        rows = tuple(_rows_of_folder(path) if path.is_dir() else _rows_of_table(path))
     if not rows:
         raise ValueError(f"{path}: there are no rows")
     seen: dict[Path, Row] = {}
@@ -133,7 +166,33 @@ def read_manifest(path: Path) -> Manifest:
         first = seen.setdefault(row.path, row)
         if first is not row:
             raise ValueError(f"{row.where}: {row.path.name} stands in {first.where} already")
-    return Manifest(path.name, rows, tuple(sorted({row.kind for row in rows if row.label})))
+    title = f"{name}:{path.name}" if name else path.name
+    return Manifest(title, rows, tuple(sorted({row.kind for row in rows if row.label})))
+
+
+def chosen(length: int, count: int, how: str = "even") -> list[int]:
+    """Which ``count`` of ``length`` frames to look at; all if there are no more than that.
+
+    Args:
+        length: Frames in order.
+        count: How many at most, 1 or more.
+        how: "even": the ⌊i·length/count⌋-th; "first": the first ones, as figures of some benchmarks
+            were made.
+
+    Raises:
+        ValueError: If ``how`` is neither, or the count below 1.
+    """
+    if count < 1 or how not in ("even", "first"):
+        raise ValueError(f"want one frame or more, even or first; got {count} and {how!r}")
+    if length <= count or how == "first":
+        return list(range(min(length, count)))
+    return [i * length // count for i in range(count)]
+
+
+def by_number(path: Path) -> tuple[int, str]:
+    """A key to sort frames by: the last number in their name, 10 after 9."""
+    numbers = re.findall(r"\d+", path.stem)
+    return (int(numbers[-1]) if numbers else 0, path.name)
 
 
 def split_of(source: str) -> str:
@@ -156,7 +215,11 @@ def _rows_of_table(path: Path) -> Iterator[Row]:
         picture = _file(path.parent, cells, "path", where)
         if picture is None:
             raise ValueError(f"{where}: the path is empty")
-        yield Row(picture, label, source, split, kind, files["mask"], files["partner"], where)
+        yield Row(
+            *(picture, label, source, split, kind, files["mask"], files["partner"], where),
+            video=cells.get("video", ""),
+            dataset=cells.get("dataset", ""),
+        )
 
 
 def _file(folder: Path, cells: dict[str, str], column: str, where: str) -> Path | None:
@@ -175,116 +238,7 @@ def _rows_of_folder(folder: Path) -> Iterator[Row]:
             inner = path.relative_to(group).parts
             source = inner[0] if len(inner) > 1 else path.stem
             kind = group.name if label else ""
-            yield Row(path, label, source, split_of(source), kind, None, None, str(path))
-
-
-# ── pictures as arrays ───────────────────────────────────────────────────────────────────────────
-
-
-class Dataset:
-    """A manifest's pictures as arrays, read when they are asked for.
-
-    ``dataset[3]`` is one item: ``images`` (3, S, S) float32 in [0, 1], ``labels`` int64, ``masks``
-    (1, S, S) float32 0 or 1, ``domains`` int64 (0 genuine, then the kinds as sorted), ``partners``
-    (3, S, S): only the ``fields`` that were asked for. Pictures that are not square are cut to the
-    square in their middle.
-    """
-
-    def __init__(self, manifest: Manifest, fields: Sequence[str], size: int) -> None:
-        if unknown := [field for field in fields if field not in FIELDS]:
-            raise ValueError(f"{manifest.name}: cannot give {unknown}; it has {', '.join(FIELDS)}")
-        for row in manifest.rows:
-            if "masks" in fields and row.label and row.mask is None:
-                raise ValueError(f"{row.where}: a mask is wanted for each forged picture")
-            if "partners" in fields and row.label and row.partner is None:
-                raise ValueError(f"{row.where}: a partner is wanted for each forged picture")
-        self.manifest = manifest
-        self.labels = np.array([row.label for row in manifest.rows], np.int64)  # (N,)
-        self.fields = tuple(fields)
-        self.size = size
-
-    def __len__(self) -> int:
-        return len(self.manifest)
-
-    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
-        row = self.manifest.rows[index]
-        makers: dict[str, Callable[[], NDArray[Any]]] = {
-            "images": lambda: self._picture(row.path),
-            "labels": lambda: np.array(row.label, np.int64),
-            "masks": lambda: self._mask(row.mask),
-            "domains": lambda: np.array(
-                1 + self.manifest.kinds.index(row.kind) if row.label else 0, np.int64
-            ),
-            "partners": lambda: self._picture(row.partner or row.path),
-        }
-        return {field: makers[field]() for field in self.fields}
-
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Items stacked along a first axis B."""
-        items = [self[int(index)] for index in indices]
-        return {field: np.stack([item[field] for item in items]) for field in self.fields}
-
-    def _picture(self, path: Path) -> NDArray[np.float32]:
-        image = _square(read_picture(path).pixels, self.size, Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
-
-    def _mask(self, path: Path | None) -> NDArray[np.float32]:
-        if path is None:
-            return np.zeros((1, self.size, self.size), np.float32)
-        grey = read_picture(path).pixels.max(-1)
-        return (_square(grey, self.size, Image.Resampling.NEAREST) > 127).astype(np.float32)[None]
-
-
-def read(manifest: Path | Manifest, fields: Sequence[str], *, size: int) -> Dataset:
-    """The pictures of a manifest, or of its file, under the words of a batch in ``fields``.
-
-    Args:
-        manifest: Best one split of it: ``read_manifest(path).of_split("train")``.
-        fields: Of :data:`FIELDS`.
-        size: S in pixels.
-
-    Raises:
-        ValueError: That names the file, and the line if one is at fault.
-    """
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
-    return Dataset(made, fields, size)
-
-
-def draw(
-    dataset: Dataset, number: int, *, batch: int, seed: int, balanced: bool = True
-) -> dict[str, NDArray[Any]]:
-    """The ``number``-th batch of :func:`batches`, at the cost of this batch alone."""
-    if not balanced:
-        return dataset.batch(places(len(dataset), batch, number, seed))
-    classes = [np.flatnonzero(dataset.labels == label) for label in (0, 1)]
-    if batch % 2 or not all(rows.size for rows in classes):
-        raise ValueError(f"{dataset.manifest.name}: want both labels and an even batch to balance")
-    halves = [rows[places(rows.size, batch // 2, number, seed)] for rows in classes]
-    return dataset.batch(np.concatenate(halves))
-
-
-def batches(
-    dataset: Dataset, *, batch: int, seed: int, balanced: bool = True, start: int = 0
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Endless batches, the same for the same seed; half of each are genuine if ``balanced``.
-
-    Args:
-        dataset: Where from.
-        batch: B.
-        seed: Of the order, which is new in each epoch.
-        balanced: Draw both classes alike, the genuine first; the smaller comes round more often.
-        start: Batches to pass over, at no cost: a resumed run goes on with the next.
-
-    Raises:
-        ValueError: If classes are to be balanced and one is missing, or the batch is odd.
-    """
-    for number in count(start):
-        yield draw(dataset, number, batch=batch, seed=seed, balanced=balanced)
-
-
-def _square(pixels: NDArray[np.uint8], size: int, how: Image.Resampling) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
-    image = Image.fromarray(pixels[top : top + side, left : left + side])
-    return np.asarray(image if side == size else image.resize((size, size), how))
+            numbered = len(inner) > 1 and path.stem.isdecimal()  # frames of a video
+            video = path.parent.relative_to(folder).as_posix() if numbered else ""
+            row = Row(path, label, source, split_of(source), kind, None, None, str(path))
+            yield row._replace(video=video)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from telltale.data.manifest import Manifest, draw, read, read_manifest, split_of
+from telltale.data.forgery import located
+from telltale.data.manifest import Manifest, read_manifest, split_of
 from telltale.data.order import places
+from telltale.data.pictures import draw, read
 from telltale.data.synth import toyfaces
 from telltale.media import find_media
 
@@ -93,12 +95,22 @@ def open_source(data: Data, *, fields: Sequence[str], size: int, seed: int, cach
         if name != "toyfaces":
             raise ValueError(f"data.manifest: no synth:{name}; there is synth:toyfaces")
         return ToySource(data, fields, size, seed)
-    path = Path(data.manifest)
+    name, path = located(data.manifest)
     if not path.exists():
         raise ValueError(f"data.manifest: no file or folder {path}")
-    if data.forge:
+    if data.forge and not name:
         return ForgedSource(data, path, fields, size, seed, cache)
-    return ManifestSource(data, read_manifest(path), fields, size, seed)
+    if data.forge:
+        raise ValueError(f"data.forge: forges plain folders of real pictures, not a {name} dataset")
+    return ManifestSource(data, read_manifest(data.manifest), fields, size, seed)
+
+
+def absolute(manifest: str) -> str:
+    """``data.manifest`` that means the same from every folder."""
+    head, colon, rest = manifest.partition(":")
+    if colon and not Path(manifest).exists():
+        return f"{head}:{Path(rest).absolute()}" if Path(rest).exists() else manifest
+    return str(Path(manifest).absolute()) if Path(manifest).exists() else manifest
 
 
 class ManifestSource:
