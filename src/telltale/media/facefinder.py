@@ -238,18 +238,17 @@ def _turned_back(box: _Proposal, quarters: int, shape: tuple[int, ...]) -> _Prop
 
 def _suppress(boxes: NDArray[np.floating[Any]], scores: Floats, overlap: float = 0.3) -> list[int]:
     """Indices of the boxes (N, 4) that no better box overlaps by more than ``overlap`` IoU."""
+    x, y, width, height = boxes.T
+    wide = np.minimum.outer(x + width, x + width) - np.maximum.outer(x, x)
+    high = np.minimum.outer(y + height, y + height) - np.maximum.outer(y, y)
+    shared = np.maximum(wide, 0) * np.maximum(high, 0)
+    areas = width * height
+    collides = shared > overlap * (np.add.outer(areas, areas) - shared)
     kept: list[int] = []
     for k in np.argsort(-scores):
-        if all(_iou(boxes[k], boxes[other]) <= overlap for other in kept):
+        if not collides[k, kept].any():
             kept.append(int(k))
     return kept
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(wide, 0.0) * max(high, 0.0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
 def _distinct(faces: list[Face]) -> list[Face]:
