@@ -171,9 +171,9 @@ def test_balance_wants_both_classes(table: Path) -> None:
     genuine = read_manifest(table)
     genuine = type(genuine)("real only", rows[:3], ())
     dataset = read(genuine, ["labels"], size=4)
-    with pytest.raises(ValueError, match="real only: want both labels"):
+    with pytest.raises(ValueError, match="real only: to balance want both labels"):
         next(batches(dataset, batch=2, seed=0))
-    assert next(batches(dataset, batch=3, seed=0, balanced=False))["labels"].tolist() == [0] * 3
+    assert next(batches(dataset, batch=3, seed=0, balance=""))["labels"].tolist() == [0] * 3
 
 
 @settings(max_examples=30, deadline=None)

@@ -6,7 +6,8 @@ A batch is a dict of arrays or tensors. The words that it may use, one list for 
     labels    (B,)             int64, 1 = the claim holds
     masks     (B, 1, H, W)     float32, 1 = forged
     domains   (B,)             int64, where an item comes from
-    partners  (B, 3, H, W)     the paired real face, pristine reference or cover
+    partners  (B, 3, H, W)     the paired real face or pristine reference
+    covers    (B, 3, H, W)     natural pictures to hide the images in
     scores    (B,)             float32 in [0, 1], e.g. quality
     echoes    (B, 2, F, T)     spectrograms
     clips     (B, T, 3, H, W)  frames
@@ -22,6 +23,7 @@ WORDS = (
     "masks",
     "domains",
     "partners",
+    "covers",
     "scores",
     "echoes",
     "clips",

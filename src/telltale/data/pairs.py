@@ -84,25 +84,30 @@ def batches(
 
     Yields:
         ``images`` (2·pairs, 3, S, S) float32 in [0, 1], ``labels`` (2·pairs,) int64,
-        ``masks`` (2·pairs, 1, S, S) float32 in [0, 1].
+        ``masks`` (2·pairs, 1, S, S) float32 in [0, 1], ``domains`` (2·pairs,) int64, 0 real and
+        then the kinds as in ``kinds``, ``partners`` as ``images``, the real face of each.
     """
     names, shares = zip(*(kinds or SEEN).items(), strict=True)
     weights = np.array(shares) / sum(shares)
     for number in count(start):
         rng = np.random.default_rng([seed, number])  # of this batch alone, so that any can be next
-        images, masks = [], []
+        images, masks, domains = [], [], []
         for place in range(number * pairs, (number + 1) * pairs):
             epoch, index = divmod(place, len(crops))
             crop = crops[int(_order(seed, epoch, len(crops))[index])]
             kind = str(rng.choice(names, p=weights))
+            domains += [0, 1 + names.index(kind)]
             fake, real, mask = forge(kind, crop, crops, rng)
             for picture, area in zip(*finish(real, fake, mask, crop, size, rng), strict=True):
                 images.append(picture)
                 masks.append(area)
+        shown = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
         yield {
-            "images": np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255,
+            "images": shown,
             "labels": np.tile(np.array([0, 1], np.int64), pairs),
             "masks": np.stack(masks)[:, None],
+            "domains": np.array(domains, np.int64),
+            "partners": np.repeat(shown[0::2], 2, axis=0),
         }
 
 

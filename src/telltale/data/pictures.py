@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from telltale.data.forgery.layout import VIDEOS
 from telltale.data.manifest import Manifest, read_manifest
 from telltale.data.order import places
 from telltale.media import read_picture
@@ -29,12 +30,19 @@ class Dataset:
         if unknown := [field for field in fields if field not in FIELDS]:
             raise ValueError(f"{manifest.name}: cannot give {unknown}; it has {', '.join(FIELDS)}")
         for row in manifest.rows:
+            if row.path.suffix.lower() in VIDEOS:
+                raise ValueError(
+                    f"{row.where}: {row.path.name} is a video; cut its faces first: "
+                    "telltale prepare"
+                )
             if "masks" in fields and row.label and row.mask is None:
                 raise ValueError(f"{row.where}: a mask is wanted for each forged picture")
             if "partners" in fields and row.label and row.partner is None:
                 raise ValueError(f"{row.where}: a partner is wanted for each forged picture")
         self.manifest = manifest
         self.labels = np.array([row.label for row in manifest.rows], np.int64)  # (N,)
+        numbers = {kind: 1 + number for number, kind in enumerate(manifest.kinds)}
+        self.domains = np.array([numbers.get(row.kind, 0) for row in manifest.rows], np.int64)
         self.fields = tuple(fields)
         self.size = size
 
@@ -47,9 +55,7 @@ class Dataset:
             "images": lambda: self._picture(row.path),
             "labels": lambda: np.array(row.label, np.int64),
             "masks": lambda: self._mask(row.mask),
-            "domains": lambda: np.array(
-                1 + self.manifest.kinds.index(row.kind) if row.label else 0, np.int64
-            ),
+            "domains": lambda: self.domains[index],
             "partners": lambda: self._picture(row.partner or row.path),
         }
         return {field: makers[field]() for field in self.fields}
@@ -86,35 +92,44 @@ def read(manifest: Path | Manifest, fields: Sequence[str], *, size: int) -> Data
 
 
 def draw(
-    dataset: Dataset, number: int, *, batch: int, seed: int, balanced: bool = True
+    dataset: Dataset, number: int, *, batch: int, seed: int, balance: str = "labels"
 ) -> dict[str, NDArray[Any]]:
     """The ``number``-th batch of :func:`batches`, at the cost of this batch alone."""
-    if not balanced:
+    if not balance:
         return dataset.batch(places(len(dataset), batch, number, seed))
-    classes = [np.flatnonzero(dataset.labels == label) for label in (0, 1)]
-    if batch % 2 or not all(rows.size for rows in classes):
-        raise ValueError(f"{dataset.manifest.name}: want both labels and an even batch to balance")
-    halves = [rows[places(rows.size, batch // 2, number, seed)] for rows in classes]
-    return dataset.batch(np.concatenate(halves))
+    groups = dataset.labels if balance == "labels" else dataset.domains
+    wanted = range(2 if balance == "labels" else 1 + len(dataset.manifest.kinds))
+    members = [np.flatnonzero(groups == group) for group in wanted]
+    if batch % len(wanted) or not all(rows.size for rows in members):
+        what = "both labels" if balance == "labels" else f"genuine and {dataset.manifest.kinds}"
+        raise ValueError(
+            f"{dataset.manifest.name}: to balance want {what} and a batch that {len(wanted)} "
+            f"divides, got {batch} of {[rows.size for rows in members]}"
+        )
+    each = batch // len(wanted)
+    return dataset.batch(
+        np.concatenate([rows[places(rows.size, each, number, seed)] for rows in members])
+    )
 
 
 def batches(
-    dataset: Dataset, *, batch: int, seed: int, balanced: bool = True, start: int = 0
+    dataset: Dataset, *, batch: int, seed: int, balance: str = "labels", start: int = 0
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Endless batches, the same for the same seed; half of each are genuine if ``balanced``.
+    """Endless batches, the same for the same seed.
 
     Args:
         dataset: Where from.
         batch: B.
         seed: Of the order, which is new in each epoch.
-        balanced: Draw both classes alike, the genuine first; the smaller comes round more often.
+        balance: "labels": half genuine, half forged; "domains": genuine and each kind alike; the
+            genuine come first, and the smaller group comes round more often. "": as they come.
         start: Batches to pass over, at no cost: a resumed run goes on with the next.
 
     Raises:
-        ValueError: If classes are to be balanced and one is missing, or the batch is odd.
+        ValueError: If a group is missing or does not divide the batch.
     """
     for number in count(start):
-        yield draw(dataset, number, batch=batch, seed=seed, balanced=balanced)
+        yield draw(dataset, number, batch=batch, seed=seed, balance=balance)
 
 
 def _square(pixels: NDArray[np.uint8], size: int, how: Image.Resampling) -> NDArray[np.uint8]:

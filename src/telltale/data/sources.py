@@ -4,25 +4,20 @@ Every source gives its ``number``-th batch on demand, so that a resumed run and 
 need nothing but numbers, and a fixed list of batches to validate on.
 """
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from telltale.data.covers import Covered
 from telltale.data.forgery import located
-from telltale.data.manifest import Manifest, read_manifest, split_of
+from telltale.data.manifest import Manifest, read_manifest
 from telltale.data.order import places
 from telltale.data.pictures import draw, read
 from telltale.data.synth import toyfaces
-from telltale.media import find_media
-
-if TYPE_CHECKING:
-    from telltale.data.crops import Crop
 
 Batch = dict[str, NDArray[Any]]
 
@@ -32,10 +27,15 @@ class Data:
     """A recipe's table ``data``.
 
     Args:
-        manifest: A CSV file or a folder for each class (:mod:`telltale.data.manifest`);
-            ``"synth:toyfaces"``; or, with ``forge``, a folder of real pictures or a file of face
-            crops (:mod:`telltale.data.crops`).
-        batch: Images in a batch, half of them genuine: even.
+        manifest: A CSV file, a folder for each class or a dataset of the field
+            (:mod:`telltale.data.manifest`); ``"synth:toyfaces"``; or, with ``forge``, a folder of
+            real pictures or a file of face crops (:mod:`telltale.data.crops`).
+        batch: Images in a batch: even, or a multiple of the domains if those are balanced.
+        balance: "labels": half of a batch is genuine. "domains": genuine faces and each kind of
+            forgery have the same number, in blocks, the genuine first.
+        leave_out: Kinds of forgery that training must not see, neither must validation.
+        frames: Of each video, evenly spaced; 0 is all.
+        covers: Folder of natural pictures, for methods that hide faces in them.
         size: Side of the images in pixels. None: what the backbone was built for.
         forge: Kinds of forgery to make, a list or a table of kind to share.
         validation: Items to validate on, at most.
@@ -46,6 +46,10 @@ class Data:
 
     manifest: str
     batch: int = 32
+    balance: str = "labels"
+    leave_out: Sequence[str] = field(default_factory=list)
+    frames: int = 0
+    covers: str = ""
     size: int | None = None
     forge: Sequence[str] | Mapping[str, float] = field(default_factory=list)
     validation: int = 512
@@ -54,10 +58,12 @@ class Data:
     license: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or self.batch % 2:
+        if self.batch < 2 or (self.batch % 2 and self.balance == "labels"):
             raise ValueError(f"data.batch: want an even number, 2 or more, got {self.batch}")
-        if min(self.validation, self.scenes) < 1 or self.workers < 0:
-            raise ValueError("data: want validation ≥ 1, scenes ≥ 1 and workers ≥ 0")
+        if min(self.validation, self.scenes) < 1 or min(self.workers, self.frames) < 0:
+            raise ValueError("data: want validation and scenes ≥ 1, workers and frames ≥ 0")
+        if self.balance not in ("labels", "domains"):
+            raise ValueError(f"data.balance: want labels or domains, got {self.balance!r}")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -90,6 +96,10 @@ def open_source(data: Data, *, fields: Sequence[str], size: int, seed: int, cach
     Raises:
         ValueError: If the data are not there, not of that form, or lack a field.
     """
+    if "covers" in fields:
+        inner = tuple(field for field in fields if field != "covers")
+        made = open_source(data, fields=inner, size=size, seed=seed, cache=cache)
+        return Covered(made, data.covers, size, seed)
     kind, _, name = data.manifest.partition(":")
     if kind == "synth":
         if name != "toyfaces":
@@ -99,6 +109,8 @@ def open_source(data: Data, *, fields: Sequence[str], size: int, seed: int, cach
     if not path.exists():
         raise ValueError(f"data.manifest: no file or folder {path}")
     if data.forge and not name:
+        from telltale.data.forged import ForgedSource  # wants OpenCV, which a manifest does not
+
         return ForgedSource(data, path, fields, size, seed, cache)
     if data.forge:
         raise ValueError(f"data.forge: forges plain folders of real pictures, not a {name} dataset")
@@ -119,6 +131,8 @@ class ManifestSource:
     def __init__(
         self, data: Data, manifest: Manifest, fields: Sequence[str], size: int, seed: int
     ) -> None:
+        manifest = manifest.without(data.leave_out) if data.leave_out else manifest
+        manifest = manifest.thinned(data.frames) if data.frames else manifest
         self.learn = read(manifest.of_split("train"), fields, size=size)
         self.check = read(manifest.of_split("val"), ("images", "labels"), size=size)
         for part, dataset in (("train", self.learn), ("val", self.check)):
@@ -134,7 +148,8 @@ class ManifestSource:
             self.about["note"] = f"{len(divided)} sources are in several splits, e.g. {divided[0]}"
 
     def __getitem__(self, number: int) -> Batch:
-        return draw(self.learn, number, batch=self.data.batch, seed=self.seed)
+        by = self.data.balance
+        return draw(self.learn, number, batch=self.data.batch, seed=self.seed, balance=by)
 
     def validation(self) -> Iterator[Batch]:
         mixed = np.random.default_rng(0).permutation(len(self.check))
@@ -154,8 +169,11 @@ class ToySource:
             raise ValueError(f"synth:toyfaces cannot give {unknown}; it has {sorted(known)}")
         if size != toyfaces.SIZE:
             raise ValueError(f"toy faces have {toyfaces.SIZE} pixels, the backbone wants {size}")
-        self.kinds, self.shares = _kinds(data, toyfaces.KINDS, dict.fromkeys(toyfaces.KINDS, 1.0))
-        self.fields, self.seed, self.pairs = _with_labels(fields), seed, data.batch // 2
+        self.kinds, self.shares = shares_of(
+            data, toyfaces.KINDS, dict.fromkeys(toyfaces.KINDS, 1.0)
+        )
+        self.fields, self.seed, self.pairs = with_labels(fields), seed, data.batch // 2
+        self.domains = blocks(data, len(self.kinds))
         self.learn = toyfaces.toy_faces(data.scenes, seed=seed)
         checked = max(1, data.validation // 2)
         self.check = toyfaces.toy_faces(checked, seed=seed, identities=range(100, 130))
@@ -166,7 +184,12 @@ class ToySource:
         }
 
     def __getitem__(self, number: int) -> Batch:
-        rows = places(len(self.learn.identities), self.pairs, number, self.seed)
+        length = len(self.learn.identities)
+        if self.domains:
+            kinds = ["real", *self.kinds]
+            each = [places(length, self.domains, number, self.seed + k) for k in range(len(kinds))]
+            return self._made(self.learn, np.concatenate(each), np.repeat(kinds, self.domains))
+        rows = places(length, self.pairs, number, self.seed)
         rng = np.random.default_rng([self.seed, number])
         return self._batch(self.learn, rows, rng.choice(self.kinds, rows.size, p=self.shares))
 
@@ -180,116 +203,63 @@ class ToySource:
         self, frames: toyfaces.ToyFaces, rows: NDArray[np.int64], kinds: NDArray[np.str_]
     ) -> Batch:
         """The real frames of ``rows``, then a forgery of each."""
-        names = ["real"] * rows.size + kinds.tolist()
-        twice = np.concatenate([rows, rows])
-        images = [frames.images[name][row] for name, row in zip(names, twice, strict=True)]
-        masks = [frames.masks[name][row] for name, row in zip(names, twice, strict=True)]
-        domains = [1 + toyfaces.KINDS.index(n) if n != "real" else 0 for n in names]
+        names = np.array(["real"] * rows.size + kinds.tolist())
+        return self._made(frames, np.concatenate([rows, rows]), names)
+
+    def _made(
+        self, frames: toyfaces.ToyFaces, rows: NDArray[np.int64], names: NDArray[np.str_]
+    ) -> Batch:
+        """Frame ``rows[i]`` as ``names[i]``, real or a kind."""
+        images = [frames.images[name][row] for name, row in zip(names, rows, strict=True)]
+        masks = [frames.masks[name][row] for name, row in zip(names, rows, strict=True)]
+        domains = [1 + toyfaces.KINDS.index(n) if n != "real" else 0 for n in names.tolist()]
         whole: Batch = {
             "images": _channels_first(np.stack(images)),
-            "labels": np.repeat(np.array([0, 1], np.int64), rows.size),
+            "labels": (names != "real").astype(np.int64),
             "masks": np.stack(masks)[:, None].astype(np.float32),
             "domains": np.array(domains, np.int64),
-            "partners": _channels_first(frames.images["real"][twice]),
+            "partners": _channels_first(frames.images["real"][rows]),
         }
         return {field: whole[field] for field in self.fields}
 
 
-class ForgedSource:
-    """Real pictures whose faces are cut once and forged on the way (:mod:`data.pairs`)."""
-
-    def __init__(
-        self, data: Data, path: Path, fields: Sequence[str], size: int, seed: int, cache: Path
-    ) -> None:
-        from telltale.data import pairs  # wants OpenCV, which a manifest does not
-
-        known = ("images", "labels", "masks")
-        if unknown := sorted(set(fields) - {*known}):
-            raise ValueError(f"forged faces cannot give {unknown}; they have {', '.join(known)}")
-        kinds, shares = _kinds(data, (*pairs.SEEN, "swap_poisson"), pairs.SEEN)
-        self.fields, self.size = _with_labels(fields), size
-        self.shares = dict(zip(kinds, shares, strict=True))
-        self.seed, self.pairs = seed, data.batch // 2
-        self.checked = -(-data.validation // data.batch)  # batches
-        crops = _faces(path, cache)
-        self.crops = {
-            part: [crop for crop in crops if split_of(crop.source) == part]
-            for part in ("train", "val")
-        }
-        for part, found in self.crops.items():
-            if len({crop.source for crop in found}) < 2:
-                raise ValueError(
-                    f"{path}: want faces of two people or more in split {part!r}, found "
-                    f"{len(found)} of {len(crops)} faces; give more pictures, in a folder a person"
-                )
-        self.about: dict[str, Any] = {part: len(found) for part, found in self.crops.items()}
-        self.about["kinds"] = list(kinds)
-
-    def __getitem__(self, number: int) -> Batch:
-        return self._batch("train", number, self.seed)
-
-    def validation(self) -> Iterator[Batch]:
-        for number in range(self.checked):
-            yield self._batch("val", number, 0)  # the same whatever the run's seed
-
-    def _batch(self, part: str, number: int, seed: int) -> Batch:
-        from telltale.data.pairs import batches
-
-        stream = batches(
-            self.crops[part],
-            size=self.size,
-            pairs=self.pairs,
-            seed=seed,
-            kinds=self.shares,
-            start=number,
-        )
-        batch = next(stream)
-        # All real first, as in the other sources: two processes, taking every other row, would
-        # get one class each.
-        rows = np.r_[0 : 2 * self.pairs : 2, 1 : 2 * self.pairs : 2]
-        return {field: batch[field][rows] for field in self.fields}
-
-
-def _kinds(
+def shares_of(
     data: Data, known: Sequence[str], usual: Mapping[str, float]
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Kinds of forgery and their shares, which sum to 1."""
+    """Kinds of forgery and their shares, which sum to 1, but for those to leave out."""
     shares = data.shares or dict(usual)
     for kind, share in shares.items():
         if kind not in known:
             raise ValueError(f"data.forge: no kind {kind!r}; want some of {', '.join(known)}")
         if share <= 0:
             raise ValueError(f"data.forge: want shares > 0, got {share} for {kind}")
+    for kind in data.leave_out:
+        if shares.pop(kind, None) is None or not shares:
+            raise ValueError(
+                f"data.leave_out: want some of {', '.join(known)}, not all; got {kind!r}"
+            )
     weights = np.array([*shares.values()])
     return tuple(shares), weights / weights.sum()
 
 
-def _faces(path: Path, cache: Path) -> "list[Crop]":
-    """The faces of a folder of real pictures, cut out unless ``cache`` has them already.
+def blocks(data: Data, kinds: int) -> int:
+    """Items of each domain in a batch, the genuine one among them; 0 where labels are balanced.
 
-    The person is the sub-folder's name or, without one, the file's name up to a last number.
+    Raises:
+        ValueError: If the batch does not divide.
     """
-    from telltale.data.crops import Crop, cut_faces, load_crops, save_crops
-    from telltale.media.facefinder import FaceFinder
-
-    if path.is_file():
-        return load_crops(path)
-    pictures = [(file, _person(path, file)) for file in find_media([path])]
-    seen = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in pictures]
-    name = hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
-    kept = cache / f"{path.name}-{name}.crops"
-    if not kept.exists():
-        found = cut_faces(pictures, FaceFinder())
-        save_crops(kept, (crop for crop in found if isinstance(crop, Crop)))
-    return load_crops(kept)
+    if data.balance == "labels":
+        return 0
+    if data.batch % (1 + kinds):
+        raise ValueError(
+            f"data.batch: want a multiple of {1 + kinds}, genuine and {kinds} kinds, "
+            f"got {data.batch}"
+        )
+    return data.batch // (1 + kinds)
 
 
-def _person(folder: Path, file: Path) -> str:
-    inner = file.relative_to(folder).parts
-    return inner[0] if len(inner) > 1 else re.sub(r"[-_ ]?\d+$", "", file.stem) or file.stem
-
-
-def _with_labels(fields: Sequence[str]) -> tuple[str, ...]:
+def with_labels(fields: Sequence[str]) -> tuple[str, ...]:
+    """The fields, with images and labels if they aren't among them."""
     return tuple(dict.fromkeys((*fields, "images", "labels")))
 
 
