@@ -1,4 +1,4 @@
-"""``telltale train``, ``evaluate``, ``export`` and ``synth``: for those who build detectors."""
+"""``telltale prepare``, ``train``, ``evaluate``, ``export`` and ``synth``: to build detectors."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +8,49 @@ from typing import Annotated, Any
 import typer
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.", metavar="FOLDER")]
+
+
+def prepare(
+    raw: Annotated[
+        list[str],
+        typer.Argument(help="Folders of videos, such as ffpp-c23:FOLDER.", metavar="DATASET"),
+    ],
+    out: Out,
+    frames: Annotated[int, typer.Option(help="Of each video, evenly spaced.")] = 32,
+    size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
+    margin: Annotated[float, typer.Option(help="Side of the square, in faces.")] = 1.3,
+    align: Annotated[
+        bool, typer.Option("--align", help="By eyes, nose and mouth, as benchmarks do.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; the number of cores by default.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Cut the faces of a dataset's videos, and write a manifest to train and evaluate with.
+
+    After Ctrl-C or a kill the same command goes on. Videos that give no face are named.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from telltale.data.clips import Cut
+    from telltale.prepare import MANIFEST
+    from telltale.prepare import prepare as cut_faces
+
+    cut = Cut(frames=frames, size=size, margin=margin, align=align)
+    count, results = cut_faces(raw, out, cut, workers=workers)
+    made = failed = 0
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet) as progress:
+        for result in progress.track(results, total=count, description="cutting faces"):
+            made, failed = made + len(result.frames), failed + bool(result.error)
+            if result.error:
+                line = f"telltale: {result.name}: {result.error}"
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not quiet:
+        tail = f"; {failed} videos gave none" if failed else ""
+        typer.echo(f"{out / MANIFEST}: {made} faces of {count - failed} videos cut now{tail}")
 
 
 def train(
@@ -88,6 +131,61 @@ def evaluate(
         console.print(table)
     for note in found.notes:
         console.print(f"- {note}", markup=False, highlight=False)
+
+
+def stress(  # noqa: PLR0913  # an option each
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="Slugs, exported .onnx files or runs' folders; several are compared.",
+            metavar="DETECTOR",
+        ),
+    ],
+    data: Annotated[
+        str, typer.Option(help="Manifest (path, label, source, split) or a folder of classes.")
+    ],
+    kinds: Annotated[str, typer.Option(help="Degradations, e.g. GB,VC.", show_default="all")] = "",
+    on: Annotated[
+        str, typer.Option(help="pictures: degrade, then cut faces. crops: they are cut already.")
+    ] = "pictures",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write curves and tables; a stopped run goes on.", metavar="FOLDER"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows of the data.")] = "test",
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Draws for each interval.")] = 1000,
+    workers: Annotated[
+        int | None, typer.Option(help="Files to work on at once.", show_default="the cores")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Measure how a detector's AUC falls as pictures get worse: curves and tables."""
+    from rich.console import Console
+
+    from telltale import stress as test
+
+    codes = tuple(code.strip().upper() for code in kinds.split(",") if code.strip())
+    plan = test.Plan(kinds=codes, on=on, split=split, seed=seed, resamples=resamples)
+    test.kinds(codes)  # a wrong one is said before networks are loaded
+    found = test.stress(
+        test.detectors(what),
+        data,
+        plan,
+        out=out,
+        workers=workers,
+        track=_plain if quiet else _track,
+    )
+    paths = [] if out is None else test.write(found, out)
+    if quiet:
+        return
+    console = Console()
+    for table in test.to_tables(found):
+        console.print(table)
+    for note in found.notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+    for path in paths:
+        typer.echo(f"telltale: {path}", err=True)
 
 
 def export(
