@@ -75,13 +75,16 @@ class ViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.norm(self.blocks(self.start(images)))
+        return tokens
+
+    def start(self, images: Tensor) -> Tensor:
+        """Tokens before the first block, for methods that step in between the blocks."""
         images = want_images(images, self.shape.patch)
         if images.shape[-1] != self.shape.size:
             raise ValueError(f"want images of {self.shape.size} pixels, got {images.shape[-1]}")
         x = self.patch_embed((images - self.mean) / self.std)
-        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
-        tokens: Tensor = self.norm(self.blocks(x))
-        return tokens
+        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
 
 
 class PatchEmbedding(nn.Module):
