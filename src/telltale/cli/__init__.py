@@ -38,7 +38,7 @@ def options(
     """Only for ``--help``: ``run`` takes ``--debug`` out, wherever it stands."""
 
 
-for command in (scan, methods, doctor, prepare, train, evaluate, stress, export, synth):
+for command in (scan, methods, doctor, prepare, train, evaluate, export, synth):
     app.command(no_args_is_help=command not in (methods, doctor))(command)
 
 
