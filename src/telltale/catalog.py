@@ -52,7 +52,7 @@ def build(slug: str, **settings: Any) -> "nn.Module":
     Args:
         slug: Method.
         settings: Its constructor's arguments. A backbone may be given as a module, a name, or a
-            table of :func:`telltale.nn.backbones.backbone`'s arguments.
+            table of its maker's arguments, see :func:`telltale.nn.backbones.maker`.
 
     Raises:
         ValueError: If the method or a setting is not known, or torch is not installed.
@@ -112,14 +112,15 @@ def _read(path: Path) -> Card:
 def _module(name: str, value: object) -> object:
     """A module parameter given as a name or a table becomes the module."""
     if name == "backbone" and isinstance(value, str | Mapping):
-        from telltale.nn.backbones import backbone
+        from telltale.nn.backbones import maker
 
         table: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-        known = [*inspect.signature(backbone).parameters]
+        make = maker(table.get("name"))
+        known = [*inspect.signature(make).parameters]
         for key in table:
             if key not in known:
                 raise ValueError(f"backbone has no setting {key!r}{nearest(key, known)}")
-        return backbone(**table)
+        return make(**table)
     return value
 
 

@@ -165,9 +165,9 @@ def _module(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """A module's table with its maker's defaults."""
     if name != "backbone":
         return dict(table)
-    from telltale.nn.backbones import backbone
+    from telltale.nn.backbones import maker
 
-    usual = {p.name: p.default for p in inspect.signature(backbone).parameters.values()}
+    usual = {p.name: p.default for p in inspect.signature(maker(table["name"])).parameters.values()}
     for key in table:
         _want(key, usual, name, "setting")
     made: dict[str, Any] = {**usual, **table}

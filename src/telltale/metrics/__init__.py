@@ -16,6 +16,7 @@ from telltale.metrics.decisions import (
     confusion,
     f1,
     hter,
+    iinc,
     iou,
     risk_coverage,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "eer_at_point",
     "f1",
     "hter",
+    "iinc",
     "iou",
     "log_odds",
     "min_cllr",

@@ -51,6 +51,24 @@ def iou(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> float:
     return right / max(right + alarms + missed, 1)
 
 
+def iinc(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> float:
+    """Inverse intersection non-containment of one picture's mask: 0 is perfect, 1 the worst.
+
+    (2 - I/P - I/G) / (3 - U) with the shares of pixels called (P), true (G), in both (I) and in
+    either (U); 0 if neither mask has any, 1 / (3 - U) if one of them has none. Unlike the IoU it
+    says something of pictures without a forgery.
+
+    Source: Dang et al., "On the Detection of Digital Face Manipulation", CVPR 2020,
+    arXiv:1910.01717.
+    """
+    right, alarms, passed, missed = confusion(scores, labels, threshold)
+    called, forged, union = right + alarms, right + missed, right + alarms + missed
+    if not union:
+        return 0.0
+    outside = 2 - right / called - right / forged if called and forged else 1.0
+    return outside / (3 - union / (union + passed))
+
+
 def bpcer(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> float:
     """Share of bona fide (genuine) items called forged: the false positive rate."""
     numbers, forged = scores_and_labels(scores, labels)

@@ -4,16 +4,19 @@
 
 Names: ``vit_tiny``, ``vit_small``, ``vit_base``, ``vit_large`` (patches of 16 at 224 pixels),
 ``dinov2_small`` (patches of 14), ``vit_toy`` (patches of 4 at 40 pixels, for CPU experiments), and
-any plain ViT of timm by its full name, such as ``vit_base_patch16_224.augreg_in21k``.
+any plain ViT of timm by its full name, such as ``vit_base_patch16_224.augreg_in21k``. Trunks of
+another kind have makers of their own: :func:`maker` knows whose a name is.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from telltale.nn import xception
+from telltale.nn.states import read_state
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD, Shape, ViT, resample_positions
 
 SHAPES: Mapping[str, Shape] = {
@@ -33,6 +36,11 @@ SHAPES: Mapping[str, Shape] = {
     "vit_toy": Shape(width=96, heads=3, depth=6, patch=4, size=40),
 }
 _CLASSIFIER = re.compile(r"head|fc_norm\.|pre_logits\.|mask_token$")  # parts that a trunk lacks
+
+
+def maker(name: object) -> Callable[..., nn.Module]:
+    """The function that makes the trunk of this name; its arguments are a recipe's settings."""
+    return xception.xception if name in xception.SHAPES else backbone
 
 
 def backbone(
@@ -68,7 +76,7 @@ def backbone(
     is_whole = shape.depth == full.depth
     network = ViT(shape, final_norm=is_whole if norm is None else norm)
     if weights is not None:
-        state = _read(Path(weights))
+        state = read_state(Path(weights))
     if state is not None:
         keep_norm = is_whole and norm is not False
         load(network, state, keep_norm=keep_norm, origin=str(weights or name))
@@ -165,18 +173,6 @@ def _block_from_transformers(theirs: Mapping[str, Tensor], block: int) -> dict[s
         for name in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
             state[f"{target}.{name}.{kind}"] = theirs[f"{source}.{name}.{kind}"]
     return state
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; want the backbone's weights as safetensors")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from None
 
 
 def _from_timm(name: str, *, pretrained: bool) -> tuple[Shape, dict[str, Tensor] | None]:
