@@ -13,6 +13,7 @@ import typer
 from telltale.cli.catalogue import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
+from telltale.cli.stressing import stress
 
 ERROR, STOPPED, CLOSED = 2, 130, 141  # the last two: 128 + the number of the signal
 
@@ -38,7 +39,7 @@ def options(
     """Only for ``--help``: ``run`` takes ``--debug`` out, wherever it stands."""
 
 
-for command in (scan, methods, doctor, prepare, train, evaluate, export, synth):
+for command in (scan, methods, doctor, prepare, train, evaluate, stress, export, synth):
     app.command(no_args_is_help=command not in (methods, doctor))(command)
 
 

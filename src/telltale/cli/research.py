@@ -94,40 +94,64 @@ def train(
 
 def evaluate(
     what: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            help="A method's slug, an exported .onnx, a run's folder, or a CSV of predictions.",
+            help="A method's slug, an exported .onnx, a run's folder, or a CSV of predictions; "
+            "for leave-one-out KIND=RUN, one for each kind of forgery.",
             metavar="DETECTOR",
         ),
     ],
     data: Annotated[
-        Path | None,
-        typer.Option(help="Manifest (path, label, source, split, kind) or a folder of classes."),
+        list[Path] | None,
+        typer.Option(help="Manifest, folder of classes or ffpp:FOLDER; several across datasets."),
     ] = None,
     protocol: Annotated[
-        Path | None, typer.Option(help="What to measure, and how.", metavar="FILE.toml")
+        str | None,
+        typer.Option(
+            help="intra, cross-manipulation, leave-one-out or cross-dataset, or a file.",
+            metavar="NAME|FILE.toml",
+        ),
     ] = None,
     out: Annotated[
-        list[Path] | None, typer.Option(help="Write .md, .csv or .json; may be repeated.")
+        list[Path] | None, typer.Option(help="Write .md, .csv, .tex or .json; may be repeated.")
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Write the predictions.", metavar="FILE.csv")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Measure a detector: figures with 95 % intervals, by slice, and the worst slice."""
+    """Measure a detector: figures with 95 % intervals, by slice, and the worst slice.
+
+    With a named protocol: frames and videos side by side, as papers compare detectors.
+    """
     from rich.console import Console
 
     from telltale import evaluate as judge
 
-    settings = judge.Protocol() if protocol is None else judge.Protocol.from_toml(protocol)
-    found = judge.evaluate(what, data, settings, keep=keep, track=_plain if quiet else _track)
+    settings = judge.Protocol()
+    if protocol in judge.SUITES:
+        settings = judge.Protocol(suite=protocol)
+    elif protocol is not None:
+        settings = judge.Protocol.from_toml(Path(protocol))
+    track = _plain if quiet else _track
+    found: judge.Evaluation | judge.Grid
+    if settings.suite:
+        pairs = [word.rpartition("=") for word in what]
+        named = {kind or word: word for kind, _, word in pairs}
+        found = judge.compare(named, data or [], settings, keep=keep, track=track)
+        tables = [judge.grid_table(found)]
+    else:
+        if len(what) != 1 or len(data or []) > 1:
+            raise ValueError("want one detector and one --data; several want a named --protocol")
+        only = data[0] if data else None
+        found = judge.evaluate(what[0], only, settings, keep=keep, track=track)
+        tables = judge.to_tables(found)
     for path in out or ():
         judge.write(found, path)
     if quiet:
         return
     console = Console()
-    for table in judge.to_tables(found):
+    for table in tables:
         console.print(table)
     for note in found.notes:
         console.print(f"- {note}", markup=False, highlight=False)

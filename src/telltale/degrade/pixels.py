@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from telltale.records import Region
+
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -26,6 +28,11 @@ class Moved:
     scale: float = 1.0
     shift_x: float = 0.0
     shift_y: float = 0.0
+
+    def place(self, region: Region) -> Region:
+        """Where a region of the picture before is in ``pixels``."""
+        x, y = region.x * self.scale + self.shift_x, region.y * self.scale + self.shift_y
+        return Region(x, y, region.width * self.scale, region.height * self.scale, region.angle)
 
 
 def jpeg(pixels: Pixels, quality: int) -> Pixels:

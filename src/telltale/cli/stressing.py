@@ -1,0 +1,71 @@
+"""``telltale stress``: what a detector's ranking survives."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def stress(  # noqa: PLR0913  # an option each
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="Slugs, exported .onnx files or runs' folders; several are compared.",
+            metavar="DETECTOR",
+        ),
+    ],
+    data: Annotated[
+        str, typer.Option(help="Manifest (path, label, source, split) or a folder of classes.")
+    ],
+    kinds: Annotated[str, typer.Option(help="Degradations, e.g. GB,VC.", show_default="all")] = "",
+    on: Annotated[
+        str, typer.Option(help="pictures: degrade, then cut faces. crops: they are cut already.")
+    ] = "pictures",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write curves and tables; a stopped run goes on.", metavar="FOLDER"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows of the data.")] = "test",
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Draws for each interval.")] = 1000,
+    workers: Annotated[
+        int | None, typer.Option(help="Files to work on at once.", show_default="the cores")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Measure how a detector's AUC falls as pictures get worse: curves and tables."""
+    from rich.console import Console
+
+    from telltale import stress as test
+
+    codes = tuple(code.strip().upper() for code in kinds.split(",") if code.strip())
+    plan = test.Plan(kinds=codes, on=on, split=split, seed=seed, resamples=resamples)
+    test.kinds(codes)  # a wrong one is said before networks are loaded
+    found = test.stress(
+        test.detectors(what),
+        data,
+        plan,
+        out=out,
+        workers=workers,
+        track=(lambda items, count: items) if quiet else _track,
+    )
+    paths = [] if out is None else test.write(found, out)
+    if quiet:
+        return
+    console = Console()
+    for table in test.to_tables(found):
+        console.print(table)
+    for note in found.notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+    for path in paths:
+        typer.echo(f"telltale: {path}", err=True)
+
+
+def _track(items: Iterable[Any], count: int) -> Iterator[Any]:
+    """Items with a bar and the time left, if stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(track(items, "degrading", count, console=console, transient=True))

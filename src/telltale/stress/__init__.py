@@ -1,0 +1,31 @@
+"""What a detector's ranking survives: ``telltale stress``.
+
+Degrades the pictures and videos of a split, kind by kind and level by level, and measures how far
+the AUC falls. Several detectors see the very same degraded pixels.
+
+Source of kinds and levels: Jiang et al., "DeeperForensics-1.0", CVPR 2020, arXiv:2001.03024; the
+rest is our own and marked so in :mod:`telltale.degrade`.
+"""
+
+from telltale.stress.curves import to_svg
+from telltale.stress.figures import Figure, Point, Stress
+from telltale.stress.kinds import LEVELS, Kind, kinds
+from telltale.stress.run import Plan, detectors, stress
+from telltale.stress.tables import to_csv, to_markdown, to_tables, write
+
+__all__ = [
+    "LEVELS",
+    "Figure",
+    "Kind",
+    "Plan",
+    "Point",
+    "Stress",
+    "detectors",
+    "kinds",
+    "stress",
+    "to_csv",
+    "to_markdown",
+    "to_svg",
+    "to_tables",
+    "write",
+]
