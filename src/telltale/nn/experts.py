@@ -59,7 +59,7 @@ class Gate(nn.Module):
             spread = F.softplus(x @ self.noise) + LEAST_NOISE
             noisy = clean + spread * torch.randn_like(clean)
         # A stable sort, since top-k breaks ties at random: without noise the first expert wins.
-        chosen = noisy.argsort(-1, descending=True, stable=True)[:, : self.k]
+        chosen = noisy.argsort(dim=-1, descending=True, stable=True)[:, : self.k]
         shares = clean.softmax(-1).gather(-1, chosen)
         hits = torch.zeros_like(clean).scatter(-1, chosen, 1.0)
         gates = noisy.gather(-1, chosen).softmax(-1)
