@@ -5,6 +5,16 @@ figure has an interval that resamples whole sources, the worst slice is named, a
 comes from validation data, never from the split that it is judged on.
 """
 
+from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_table
+from telltale.evaluate.grids import (
+    Cell,
+    Grid,
+    cross_dataset,
+    cross_manipulation,
+    intra,
+    leave_one_out,
+    suite,
+)
 from telltale.evaluate.measures import Evaluation, Measure, Row, measure
 from telltale.evaluate.predictions import (
     Predictions,
@@ -13,27 +23,43 @@ from telltale.evaluate.predictions import (
     read_predictions,
     unanswered,
 )
-from telltale.evaluate.protocol import Protocol, choose_threshold
-from telltale.evaluate.run import evaluate, evaluate_detector
+from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
+from telltale.evaluate.run import compare, evaluate, evaluate_detector, predict
 from telltale.evaluate.slices import leaks
-from telltale.evaluate.tables import to_csv, to_json, to_markdown, to_tables, write
+from telltale.evaluate.tables import to_csv, to_json, to_latex, to_markdown, to_tables, write
 
 __all__ = [
+    "SUITES",
+    "Cell",
     "Evaluation",
+    "Grid",
     "Measure",
     "Predictions",
     "Protocol",
     "Row",
     "answered",
     "choose_threshold",
+    "compare",
+    "cross_dataset",
+    "cross_manipulation",
     "evaluate",
     "evaluate_detector",
+    "grid_csv",
+    "grid_json",
+    "grid_latex",
+    "grid_markdown",
+    "grid_table",
+    "intra",
     "leaks",
+    "leave_one_out",
     "measure",
+    "predict",
     "predictions_csv",
     "read_predictions",
+    "suite",
     "to_csv",
     "to_json",
+    "to_latex",
     "to_markdown",
     "to_tables",
     "unanswered",

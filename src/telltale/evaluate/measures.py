@@ -1,6 +1,7 @@
 """From predictions to figures: each with an interval, by slice, the worst slice named."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -82,13 +83,13 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
         kinds = answered.columns.get("kind")
         for key, metric in _metrics(answered, threshold).items():
             columns = (kinds,) if kinds is not None and key in _BY_KIND else ()
-            if (figure := _figure(metric, answered, protocol, columns)) is not None:
+            if (figure := with_interval(metric, answered, protocol, columns)) is not None:
                 measures[key] = figure
-    missing = _figure(_mean_score, _scored(rows, np.isnan(rows.scores)), protocol)
+    missing = with_interval(_mean_score, _scored(rows, np.isnan(rows.scores)), protocol)
     if missing is not None and missing.value:
         measures["unanswered"] = missing
     for key, wrong in _verdicts(rows).items():
-        if (figure := _figure(_mean_score, wrong, protocol)) is not None:
+        if (figure := with_interval(_mean_score, wrong, protocol)) is not None:
             measures[key] = figure
     forged = int(rows.labels.sum())
     return Row(name, len(rows) - forged, forged, np.unique(rows.sources).size, measures)
@@ -144,20 +145,28 @@ def _mean_score(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean(np.asarray(scores, np.float64)))
 
 
-def _figure(
+def with_interval(
     metric: Metric, rows: Predictions, protocol: Protocol, columns: tuple[Strings, ...] = ()
 ) -> Measure | None:
-    """The measure with its interval; None if these rows lack a class that it needs."""
+    """A measure with its interval; None if the rows lack a class that it needs.
+
+    Args:
+        metric: Of scores, labels and the columns.
+        rows: With a score each.
+        protocol: For the bootstrap.
+        columns: Further columns (N,) that the metric takes.
+    """
     try:
         value = metric(rows.scores, rows.labels, *columns)
     except metrics.OneClassError:
         return None
+    groups = rows.column(protocol.interval_by)
     try:
         found = metrics.bootstrap(
             metric,
             rows.scores,
             rows.labels,
-            rows.sources,
+            groups,
             seed=protocol.seed,
             resamples=protocol.resamples,
             columns=columns,
@@ -170,7 +179,7 @@ def _figure(
 def _scored(rows: Predictions, happened: ArrayLike) -> Predictions:
     """The rows with 1 as score where something happened and 0 elsewhere."""
     scores = np.asarray(happened, np.float64)
-    return Predictions(rows.name, rows.paths, rows.labels, scores, rows.sources)
+    return replace(rows, scores=scores)
 
 
 def _verdicts(rows: Predictions) -> dict[str, Predictions]:

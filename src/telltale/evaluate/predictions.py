@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from telltale.data.manifest import Table, label_of, read_manifest, read_table
+from telltale.data.forgery import located
+from telltale.data.manifest import Table, by_number, chosen, label_of, read_manifest, read_table
 from telltale.metrics import per_source
 from telltale.records import Failure, Report
 
@@ -69,8 +70,36 @@ class Predictions:
             raise ValueError(f"{self.name}: no row has split {split!r}; there are {there}")
         return self.take(rows)
 
+    def column(self, name: str) -> Strings:
+        """A column (N,), or "source", or "folder"; ValueError if there is none of the name."""
+        if name == "source":
+            return self.sources
+        if name == "folder" and name not in self.columns:
+            return np.array([Path(str(path)).parent.name for path in self.paths], np.str_)
+        if name not in self.columns:
+            raise ValueError(f"{self.name}: there is no column {name!r}; it has {[*self.columns]}")
+        return self.columns[name]
+
+    def thinned(self, frames: int, how: str) -> Self:
+        """At most ``frames`` items of each video; all of them where there is no column of videos.
+
+        Frames are ordered by the number in their name; see :func:`telltale.data.manifest.chosen`.
+        """
+        if not frames or "video" not in self.columns:
+            return self
+        clips: dict[str, list[int]] = {}
+        for number, name in enumerate(self.columns["video"].tolist()):
+            clips.setdefault(name, []).append(number)
+        kept: list[int] = []
+        for rows in clips.values():
+            rows.sort(key=lambda row: by_number(Path(str(self.paths[row]))))
+            kept += [rows[index] for index in chosen(len(rows), frames, how)]
+        return self.take(np.sort(np.array(kept, np.intp)))
+
     def averaged(self, by: str) -> Self:
         """One row for each value of column ``by`` (e.g. "video"): the mean of its scores.
+
+        "source" and "folder", the name of the folder that a path lies in, are always there.
 
         Frames without an answer are left out; without any answered frame the mean is NaN too.
         Columns in which a group does not agree are dropped.
@@ -78,9 +107,7 @@ class Predictions:
         Raises:
             ValueError: If the column is missing, or a group holds both labels or two sources.
         """
-        groups = self.sources if by == "source" else self.columns.get(by)
-        if groups is None:
-            raise ValueError(f"{self.name}: there is no column {by!r} to average by")
+        groups = self.column(by)
         names, first, which = np.unique(groups, return_index=True, return_inverse=True)
         for what, values in (("labels", self.labels), ("sources", self.sources)):
             if (mixed := values != values[first][which]).any():
@@ -129,8 +156,10 @@ def unanswered(path: Path) -> Predictions:
     Raises:
         ValueError: That names the file, and the line if one is at fault.
     """
-    rows, folder = read_manifest(path).rows, folder_of(path)
-    table = Table([], [], []) if path.is_dir() else read_table(path, ())
+    manifest, folder = read_manifest(path), folder_of(path)
+    rows = manifest.rows
+    name, where = located(path)
+    table = Table([], [], []) if name or where.is_dir() else read_table(path, ())
     columns = {
         name: np.array([cells[name] for cells in table.rows], np.str_)
         for name in table.columns
@@ -140,8 +169,12 @@ def unanswered(path: Path) -> Predictions:
         "split": np.array([row.split for row in rows], np.str_),
         "kind": np.array([row.kind for row in rows], np.str_),
     }
+    if any(row.video for row in rows):
+        columns["video"] = np.array([row.clip for row in rows], np.str_)
+    if any(row.dataset for row in rows):
+        columns["dataset"] = np.array([row.dataset for row in rows], np.str_)
     return Predictions(
-        path.name,
+        manifest.name,
         np.array([os.path.relpath(row.path, folder) for row in rows], np.str_),
         np.array([row.label for row in rows], np.int64),
         np.full(len(rows), math.nan),
@@ -152,7 +185,8 @@ def unanswered(path: Path) -> Predictions:
 
 def folder_of(manifest: Path) -> Path:
     """What a manifest's paths are relative to."""
-    return manifest if manifest.is_dir() else manifest.parent
+    path = located(manifest)[1]
+    return path if path.is_dir() else path.parent
 
 
 def answered(

@@ -11,6 +11,8 @@ import numpy as np
 from telltale import metrics
 from telltale.evaluate.predictions import Predictions
 
+SUITES = ("intra", "cross-manipulation", "leave-one-out", "cross-dataset")
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -23,7 +25,15 @@ class Protocol:
             lowest with at most 2 % of genuine items called forged. Empty: do not choose.
         select_split: The validation split.
         slices: Columns to break the figures down by; numbers with many values go in quarters.
-        average_by: Column whose items are averaged to one score, e.g. "video".
+        average_by: Column whose items are averaged to one score, e.g. "video"; "folder" takes
+            the name of the folder that a frame lies in, as some benchmarks do: forgeries of several
+            kinds whose folders have one name then count as one video.
+        interval_by: Column whose values the bootstrap draws whole: "source", or "video" for what
+            most papers would report.
+        frames: Frames of each video to look at, at most; 0 is all.
+        choose: Which ones: "even", or "first" (see :func:`telltale.data.manifest.chosen`).
+        suite: "" for figures with slices, or a comparison of :data:`SUITES`, which has frames and
+            videos side by side.
         smallest: Slices of fewer items cannot be the worst; sources of fewer are not shown.
         seed: Of the bootstrap.
         resamples: Draws of the bootstrap.
@@ -37,6 +47,10 @@ class Protocol:
     select_split: str = "val"
     slices: tuple[str, ...] = ("kind", "source")
     average_by: str = ""
+    interval_by: str = "source"
+    frames: int = 0
+    choose: str = "even"
+    suite: str = ""
     smallest: int = 20
     seed: int = 0
     resamples: int = 1000
@@ -48,6 +62,10 @@ class Protocol:
             raise ValueError(f"want a finite threshold, got {self.threshold}")
         if self.resamples < 1:
             raise ValueError(f"want one resample or more, got {self.resamples}")
+        if self.frames < 0 or self.choose not in ("even", "first"):
+            raise ValueError(f"want frames ≥ 0, even or first; got {self.frames}, {self.choose!r}")
+        if self.suite and self.suite not in SUITES:
+            raise ValueError(f"want a suite of {', '.join(SUITES)}, got {self.suite!r}")
         if self.select and ("test" in self.select_split.lower() or self.select_split == self.split):
             raise ValueError(
                 f"a threshold chosen on split {self.select_split!r} flatters the figures of "

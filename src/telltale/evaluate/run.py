@@ -4,13 +4,15 @@ import csv
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from telltale.data.forgery import located
+from telltale.evaluate.grids import Grid, suite
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
     Predictions,
@@ -20,7 +22,7 @@ from telltale.evaluate.predictions import (
     read_predictions,
     unanswered,
 )
-from telltale.evaluate.protocol import Protocol, choose_threshold
+from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
 from telltale.evaluate.tables import write_text
 
 if TYPE_CHECKING:
@@ -73,11 +75,39 @@ def evaluate_detector(
 
     Unless the protocol says otherwise, the threshold is the one in the detector's card.
     """
+    predictions = predict(detector, data, protocol, keep=keep, track=track)
+    fixed = protocol.threshold
+    if fixed is None and not protocol.select:
+        fixed = detector.weights.threshold
+    return _judged(predictions, protocol, fixed, _identity(data) | _which(detector))
+
+
+def predict(
+    detector: "Detector",
+    data: Path,
+    protocol: Protocol,
+    *,
+    keep: Path | None = None,
+    track: Track = lambda items, count: items,
+) -> Predictions:
+    """A detector's answers for a manifest's split, and for the one to select on.
+
+    Args:
+        detector: What to run.
+        data: A manifest, a folder for each class, or a dataset of the field.
+        protocol: Says which splits and which frames.
+        keep: CSV to write the answers to.
+        track: Shows progress.
+
+    Raises:
+        ValueError: That names the file and says what is wrong with it.
+    """
     manifest = unanswered(data)
     parts = {protocol.split, *((protocol.select_split,) if protocol.select else ())}
     for part in sorted(parts):
         manifest.of_split(part)  # says which splits there are before the long run, not after
     manifest = manifest.take(np.isin(manifest.columns["split"], sorted(parts)))
+    manifest = manifest.thinned(protocol.frames, protocol.choose)
     from telltale.scan import scan_many
 
     folder = folder_of(data)
@@ -88,14 +118,73 @@ def evaluate_detector(
     predictions = answered(manifest, folder, track(reports, len(files)))
     if keep is not None:
         write_predictions(predictions, keep)
-    fixed = protocol.threshold
-    if fixed is None and not protocol.select:
-        fixed = detector.weights.threshold
-    identity = _identity(data) | {
-        "method": detector.card.slug,
-        detector.weights.file: f"SHA-256 {detector.weights.sha256}",
-    }
-    return _judged(predictions, protocol, fixed, identity)
+    return predictions
+
+
+def compare(
+    whats: Mapping[str, str | Path],
+    datas: Sequence[Path],
+    protocol: Protocol,
+    *,
+    keep: Path | None = None,
+    track: Track = lambda items, count: items,
+) -> Grid:
+    """A comparison of :data:`~telltale.evaluate.protocol.SUITES`: frames and videos, test by test.
+
+    Args:
+        whats: Detectors or tables of predictions by name. "leave-one-out" wants one for each kind
+            of forgery, by that kind's name, which has not learned from it; the others want one,
+            but "cross-dataset" takes a table of each dataset, too.
+        datas: Data for detectors: one, or several to go across datasets.
+        protocol: With a suite.
+        keep: CSV to write the predictions to, where one detector runs over one dataset.
+        track: Shows progress.
+
+    Raises:
+        ValueError: That says what is missing or too much, or names the file that is at fault.
+    """
+    if protocol.suite not in SUITES:
+        raise ValueError(f"want a suite of {', '.join(SUITES)}, got {protocol.suite!r}")
+    tables = all(Path(what).suffix.lower() == ".csv" for what in whats.values())
+    several = protocol.suite == "leave-one-out" or (protocol.suite == "cross-dataset" and tables)
+    if not whats or (len(whats) > 1 and not several):
+        raise ValueError(f"{protocol.suite} judges one detector, got {', '.join(whats)}")
+    if keep is not None and len(whats) * len(datas) != 1:
+        raise ValueError(f"{keep}: keeps the predictions of one detector on one dataset")
+    found: dict[str, Predictions] = {}
+    made_with: dict[str, str] = {}
+    for name, what in whats.items():
+        if protocol.suite == "leave-one-out" and Path(what).is_dir():
+            check_left_out(Path(what), name)
+        if Path(what).suffix.lower() == ".csv":
+            if datas:
+                raise ValueError(f"{what}: predictions bring their own data; leave out {datas[0]}")
+            found[name] = read_predictions(Path(what))
+            made_with |= _identity(Path(what))
+            continue
+        if not datas or (len(datas) > 1 and protocol.suite != "cross-dataset"):
+            raise ValueError(f"{what}: {protocol.suite} needs data: one manifest; got {len(datas)}")
+        detector = load(what)
+        made_with |= _which(detector)
+        for data in datas:
+            answers = predict(detector, data, protocol, keep=keep, track=track)
+            named = name if protocol.suite == "leave-one-out" else answers.name
+            found[str(data) if named in found else named] = answers
+            made_with |= _identity(data)
+    made = suite(found, protocol)
+    return made._replace(made_with=_made_with(protocol, made_with))
+
+
+def check_left_out(run: Path, kind: str) -> None:
+    """ValueError if a training run's record does not say that it left a kind of forgery out."""
+    from telltale.runs import read_run
+
+    left = list(read_run(run).data.leave_out)
+    if kind not in left:
+        raise ValueError(
+            f"{run}: is no run to judge on {kind}: it left out {left or 'nothing'}; "
+            f"train it with --set 'data.leave_out=[\"{kind}\"]'"
+        )
 
 
 def load(what: str | Path) -> "Detector":
@@ -130,25 +219,35 @@ def _judged(
     threshold: float | None,
     identity: dict[str, str],
 ) -> Evaluation:
-    from telltale import __version__  # the top of the package is above this row
-
-    notes = []
+    notes: list[str] = []
     judged = predictions
     if "split" in predictions.columns:
         judged = predictions.of_split(protocol.split)
     if threshold is None and protocol.select:
         threshold = choose_threshold(predictions, protocol)
         notes += _shared(judged, predictions.of_split(protocol.select_split), protocol)
-    found = measure(judged, protocol, threshold)
-    settings = hashlib.sha256(repr(sorted(asdict(protocol).items())).encode()).hexdigest()
-    made_with = {
-        "telltale": __version__,
-        **identity,
-        "protocol": f"SHA-256 {settings}",
-        "split": protocol.split if "split" in predictions.columns else "(none)",
-        "seed": str(protocol.seed),
-    }
+    found = measure(judged.thinned(protocol.frames, protocol.choose), protocol, threshold)
+    split = protocol.split if "split" in predictions.columns else "(none)"
+    made_with = _made_with(protocol, identity | {"split": split})
     return found._replace(notes=(*notes, *found.notes), made_with=made_with)
+
+
+def _made_with(protocol: Protocol, identity: dict[str, str]) -> dict[str, str]:
+    """What a figure depends on: version, data, detector, protocol, seed."""
+    from telltale import __version__  # the top of the package is above this row
+
+    settings = hashlib.sha256(repr(sorted(asdict(protocol).items())).encode()).hexdigest()
+    split = {"split": identity["split"]} if "split" in identity else {}
+    rest = {name: value for name, value in identity.items() if name != "split"}
+    tail = {"protocol": f"SHA-256 {settings}", **split, "seed": str(protocol.seed)}
+    return {"telltale": __version__, **rest, **tail}
+
+
+def _which(detector: "Detector") -> dict[str, str]:
+    return {
+        "method": detector.card.slug,
+        detector.weights.file: f"SHA-256 {detector.weights.sha256}",
+    }
 
 
 def _shared(judged: Predictions, chosen: Predictions, protocol: Protocol) -> list[str]:
@@ -166,7 +265,8 @@ def _shared(judged: Predictions, chosen: Predictions, protocol: Protocol) -> lis
 
 def _identity(path: Path) -> dict[str, str]:
     """The data's name and hash; of a folder, whose files are many, the name alone."""
+    name, path = located(path)
     if path.is_dir():
-        return {"data": path.name}
+        return {"data": f"{name}:{path.name}" if name else path.name}
     with path.open("rb") as file:
         return {path.name: f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"}

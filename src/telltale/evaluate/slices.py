@@ -71,7 +71,7 @@ def leaks(predictions: Predictions, protocol: Protocol) -> list[str]:
     columns = {
         name: column
         for name, column in predictions.columns.items()
-        if name not in {"kind", "split", "verdict", "error"}
+        if name not in {"kind", "split", "verdict", "error", "video"}
     }
     suffixes = [Path(str(path)).suffix.lower() for path in predictions.paths]
     columns["file type"] = np.array(suffixes, np.str_)

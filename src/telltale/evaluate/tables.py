@@ -1,13 +1,22 @@
-"""An evaluation as Markdown, CSV, JSON or a table for the terminal."""
+"""An evaluation as Markdown, CSV, LaTeX, JSON or a table for the terminal."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from telltale.evaluate.forms import (
+    cell,
+    comma,
+    grid_csv,
+    grid_json,
+    grid_latex,
+    grid_markdown,
+    latex,
+    markdown,
+)
+from telltale.evaluate.grids import Grid
 from telltale.evaluate.measures import Evaluation, Measure, Row
 
 if TYPE_CHECKING:
@@ -60,29 +69,38 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def to_csv(evaluation: Evaluation) -> str:
     """A line a figure: slice, counts, measure, value, low, high."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("slice", "genuine", "forged", "sources", "measure", "value", "low", "high"))
+    head = ("slice", "genuine", "forged", "sources", "measure", "value", "low", "high")
+    rows: list[tuple[object, ...]] = []
     for row in evaluation.rows:
         for name, figure in row.measures.items():
             ends = ("" if end is None else repr(float(end)) for end in figure)
-            writer.writerow((row.slice, row.genuine, row.forged, row.sources, name, *ends))
-    return text.getvalue()
+            rows.append((row.slice, row.genuine, row.forged, row.sources, name, *ends))
+    return comma(head, rows)
+
+
+def to_latex(evaluation: Evaluation) -> str:
+    """The main figures by slice as a ``tabular`` for booktabs, notes as comments above it."""
+    told = [evaluation.name, _lead(evaluation), *evaluation.notes]
+    told += [f"{name} {value}" for name, value in evaluation.made_with.items()]
+    names = _shown(evaluation)
+    head = ("slice", "genuine", "forged", *(TITLES[name] for name in names))
+    rows = [_by_slice(row, names) for row in evaluation.rows]
+    return "".join(f"% {' '.join(line.split())}\n" for line in told) + latex(head, rows)
 
 
 def to_markdown(evaluation: Evaluation) -> str:
     """All figures of the whole with the worst slice of each, then the main ones by slice."""
-    parts = [f"# {_cell(evaluation.name)}", _lead(evaluation)]
-    parts.append(_grid(("measure", "value", "95 % interval", "worst slice"), _whole(evaluation)))
+    parts = [f"# {cell(evaluation.name)}", _lead(evaluation)]
+    parts.append(markdown(("measure", "value", "95 % interval", "worst slice"), _whole(evaluation)))
     if len(evaluation.rows) > 1:
         shown = _shown(evaluation)
         head = ("slice", "genuine", "forged", *(TITLES[name] for name in shown))
-        parts.append(_grid(head, [_by_slice(row, shown) for row in evaluation.rows]))
+        parts.append(markdown(head, [_by_slice(row, shown) for row in evaluation.rows]))
     if evaluation.notes:
-        parts.append("\n".join(f"- {_cell(note)}" for note in evaluation.notes))
+        parts.append("\n".join(f"- {cell(note)}" for note in evaluation.notes))
     if evaluation.made_with:
         made = (f"{name} {value}" for name, value in evaluation.made_with.items())
-        parts.append(_cell("Made with " + ", ".join(made) + "."))
+        parts.append(cell("Made with " + ", ".join(made) + "."))
     return "\n\n".join(parts) + "\n"
 
 
@@ -108,20 +126,25 @@ def to_tables(evaluation: Evaluation) -> list["Table"]:
     return tables
 
 
-def write(evaluation: Evaluation, path: Path) -> None:
-    """Write ``.md``, ``.csv`` or ``.json`` by the path's suffix; the old file stays till the end.
+def write(record: Evaluation | Grid, path: Path) -> None:
+    """Write ``.md``, ``.csv``, ``.tex`` or ``.json`` by the suffix; an old file stays till the end.
 
     Raises:
         ValueError: For another suffix, or where the file cannot be written; it names the file.
     """
+    if path.suffix not in (".md", ".csv", ".tex", ".json"):
+        raise ValueError(f"{path}: want a name that ends in .md, .csv, .tex or .json")
+    if isinstance(record, Grid):
+        whole = {".md": grid_markdown, ".csv": grid_csv, ".tex": grid_latex, ".json": grid_json}
+        write_text(path, whole[path.suffix](record))
+        return
     forms: dict[str, Callable[[Evaluation], str]] = {
         ".md": to_markdown,
         ".csv": to_csv,
+        ".tex": to_latex,
         ".json": lambda it: json.dumps(to_json(it), indent=1, ensure_ascii=False) + "\n",
     }
-    if path.suffix not in forms:
-        raise ValueError(f"{path}: want a name that ends in .md, .csv or .json")
-    write_text(path, forms[path.suffix](evaluation))
+    write_text(path, forms[path.suffix](record))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -174,12 +197,3 @@ def _number(value: float) -> str:
 
 def _plain(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
-
-
-def _grid(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
