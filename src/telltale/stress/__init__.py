@@ -8,8 +8,8 @@ rest is our own and marked so in :mod:`telltale.degrade`.
 """
 
 from telltale.stress.curves import to_svg
+from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Figure, Point, Stress
-from telltale.stress.kinds import LEVELS, Kind, kinds
 from telltale.stress.run import Plan, detectors, stress
 from telltale.stress.tables import to_csv, to_markdown, to_tables, write
 

@@ -7,8 +7,8 @@ those of Okabe & Ito, "Color universal design", 2008. The file follows the reade
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
+from telltale.stress.degradations import LEVELS
 from telltale.stress.figures import Figure, Stress
-from telltale.stress.kinds import LEVELS
 
 WIDE, HIGH = 190, 140  # a panel's plot, in pixels
 LEFT, TOP, GAP_X, GAP_Y = 44, 34, 34, 58
@@ -38,7 +38,7 @@ def to_svg(found: Stress) -> str:
     """The curves with their 95 % bands, from the pictures as given (0) to level 5."""
     columns = min(COLUMNS, len(found.titles))
     rows = -(-len(found.titles) // columns)
-    legend = 20 * len(found.clean) + 16
+    legend = 20 * len(found.clean) + 36
     width = LEFT + columns * (WIDE + GAP_X)
     height = TOP + rows * (HIGH + GAP_Y) + legend
     floor = _floor(found)
@@ -59,9 +59,13 @@ def to_svg(found: Stress) -> str:
         y = TOP + place // columns * (HIGH + GAP_Y)
         parts.append(f'<g transform="translate({x} {y})">')
         parts += _frame(kind, title, floor)
-        for number, name in enumerate(found.clean):
-            figures = [found.clean[name], *(point.auc for point in found.of(name, kind))]
-            parts += _line(figures, floor, number)
+        lines = [
+            [given, *(point.auc for point in found.of(name, kind))]
+            for name, given in found.clean.items()
+        ]
+        for draw in (_band, _line):  # no band over a line
+            for number, figures in enumerate(lines):
+                parts += draw(figures, floor, number)
         parts.append("</g>")
     parts += _legend(found, height - legend + 8)
     return "\n".join([*parts, "</svg>"]) + "\n"
@@ -87,14 +91,18 @@ def _frame(kind: str, title: str, floor: float) -> Iterator[str]:
         yield f'<text class="soft" x="{x:.1f}" y="{HIGH + 16}" text-anchor="middle">{level}</text>'
 
 
-def _line(figures: list[Figure], floor: float, number: int) -> Iterator[str]:
-    color, dash = COLORS[number % len(COLORS)], DASHES[number % len(DASHES)]
+def _band(figures: list[Figure], floor: float, number: int) -> Iterator[str]:
+    color = COLORS[number % len(COLORS)]
     ends = [(f.low, f.high) for f in figures if f.low is not None and f.high is not None]
     if len(ends) == len(figures):
         upper = [f"{_x(k):.1f},{_y(high, floor):.1f}" for k, (_, high) in enumerate(ends)]
         lower = [f"{_x(k):.1f},{_y(low, floor):.1f}" for k, (low, _) in enumerate(ends)]
         around = " ".join([*upper, *reversed(lower)])
         yield f'<polygon class="band" fill="{color}" points="{around}"/>'
+
+
+def _line(figures: list[Figure], floor: float, number: int) -> Iterator[str]:
+    color, dash = COLORS[number % len(COLORS)], DASHES[number % len(DASHES)]
     places = [(_x(k), _y(f.value, floor)) for k, f in enumerate(figures)]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     yield f'<polyline fill="none" stroke="{color}" stroke-width="2" {_dashed(dash)}'
@@ -120,6 +128,8 @@ def _legend(found: Stress, y: int) -> Iterator[str]:
         mean = f"mean AUC {found.mean(name):.3f}, {found.clean[name].value:.3f} as given"
         yield f'<text x="{LEFT + 46}" y="{line + 4}">{escape(name)}'
         yield f'<tspan class="soft" dx="8">{mean}</tspan></text>'
+    says = "AUC at levels 1 to 5, 0 = as given, with 95 % intervals; dotted: chance"
+    yield f'<text class="soft" x="{LEFT}" y="{y + 20 * len(found.clean) + 6}">{says}</text>'
 
 
 def _dashed(dash: str) -> str:

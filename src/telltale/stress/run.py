@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telltale.data.manifest import Manifest, Row, read_manifest
+from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Items, Point, Stress, averaged, figure
-from telltale.stress.kinds import LEVELS, Kind, kinds
 from telltale.stress.scoring import Scorer, Scores
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from telltale.media import Frame, Limits, kind_of, read_picture, read_video
 from telltale.media.facefinder import Face, crop_region
 from telltale.media.regions import cut
 from telltale.records import Region
-from telltale.stress.kinds import LEVELS, Kind
+from telltale.stress.degradations import LEVELS, Kind
 
 if TYPE_CHECKING:
     from telltale.detector import Detector
@@ -66,11 +66,12 @@ class Scorer:
             ValueError: If it cannot be read, or no face is found.
         """
         is_video = kind_of(path) == "video"
-        frames: Iterable[Frame] = [Frame(0.0, read_picture(path).pixels)]
-        rate = 0.0
+        frames: Iterable[Frame]
         if is_video:
             subject, frames = read_video(path, self.video_fps)
             rate = float(subject.details.get("frame_rate", 25))
+        else:
+            frames, rate = [Frame(0.0, read_picture(path).pixels)], math.nan
         seen: list[tuple[float, Squares]] = []
         total = np.zeros((len(self.detectors), len(self.kinds), len(LEVELS) + 1))
         for frame in frames:

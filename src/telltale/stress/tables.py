@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telltale.stress.curves import to_svg
+from telltale.stress.degradations import LEVELS
 from telltale.stress.figures import Figure, Stress
-from telltale.stress.kinds import LEVELS
 
 if TYPE_CHECKING:
     from rich.table import Table

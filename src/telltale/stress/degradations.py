@@ -39,7 +39,7 @@ def kinds(codes: Iterable[str] = ()) -> Mapping[str, Kind]:
 
 
 def _all() -> dict[str, Kind]:
-    video = Kind("video compression, by JPEG (approximate)", _still(VIDEO))
+    video = Kind("H.264, approximated by JPEG", _still(VIDEO))
     if has_h264():
         video = Kind("video compression, H.264", _h264, coded=True)
     return {
