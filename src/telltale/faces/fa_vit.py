@@ -217,8 +217,9 @@ class Injector(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, patches: Tensor) -> Tensor:
-        local = self.attention(self.norm_tokens(x), self.norm_patches(patches))
-        return x + self.gamma * self.norm_out(local)
+        local: Tensor = self.attention(self.norm_tokens(x), self.norm_patches(patches))
+        normed: Tensor = self.norm_out(local)
+        return x + self.gamma * normed
 
 
 class LocalAttention(nn.Module):
@@ -260,7 +261,7 @@ class LocalAttention(nn.Module):
         offsets = relative(round(k.shape[2] ** 0.5)).to(q)  # (N, N, 3)
         place = torch.einsum("ijc,hc->hij", offsets, self.position).softmax(-1)
         share = torch.sigmoid(self.gate.exp()).view(-1, 1, 1)  # in (½, 1): content always counts
-        rest: Tensor = (1 - share) * place + share * content[:, :, 1:]
+        rest = (1 - share) * place + share * content[:, :, 1:]
         return torch.cat([content[:, :, :1], rest], dim=2)
 
 
