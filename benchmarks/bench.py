@@ -147,9 +147,9 @@ def ratio(runs: list[dict[str, Result]], upper: str, lower: str) -> str:
     return f"{statistics.median(ratios):.2f}× ({ratios[0]:.2f} – {ratios[-1]:.2f})"
 
 
-def run(way: str, folder: Path) -> Result:
-    """One of ways.py in a fresh process."""
-    command = [sys.executable, str(HERE / "ways.py"), way, str(folder)]
+def run(way: str, folder: Path | str, script: str = "ways.py") -> Result:
+    """One way of a script in a fresh process; the second word is what that script makes of it."""
+    command = [sys.executable, str(HERE / script), way, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")

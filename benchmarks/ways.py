@@ -108,7 +108,8 @@ class Recorder:
 
 def adapted(_: Path) -> Timed:
     """Steps of ViT-LoRA-SCL on DINOv2's ViT-S/14 as it is shipped: 9 blocks, rank 16."""
-    return train(lambda network, images, labels: sum(network.loss(images, labels).values()))
+    network, batch = _shipped()
+    return train(network, lambda: sum(network.loss(**batch).values()))
 
 
 def head(_: Path) -> Timed:
@@ -116,15 +117,17 @@ def head(_: Path) -> Timed:
     import torch
     import torch.nn.functional as F
 
-    def loss(network: Any, images: Any, labels: Any) -> Any:
+    network, batch = _shipped()
+
+    def loss() -> Any:
         with torch.no_grad():
-            features = network.embed(images)
-        return F.cross_entropy(network.head(features), labels)
+            features = network.embed(batch["images"])
+        return F.cross_entropy(network.head(features), batch["labels"])
 
-    return train(loss)
+    return train(network, loss)
 
 
-def train(loss: Callable[[Any, Any, Any], Any], steps: int = 6, batch: int = 16) -> Timed:
+def _shipped() -> tuple[Any, dict[str, Any]]:
     import torch
 
     from telltale.faces.vit_lora_scl import ViTLoRASCL
@@ -132,21 +135,31 @@ def train(loss: Callable[[Any, Any, Any], Any], steps: int = 6, batch: int = 16)
 
     torch.manual_seed(0)
     network = ViTLoRASCL(backbone("dinov2_small", size=168, depth=9))
+    return network, {"images": torch.rand(16, 3, 168, 168), "labels": torch.arange(16) % 2}
+
+
+def train(network: Any, loss: Callable[[], Any], steps: int = 6) -> Timed:
+    """Steps of AdamW over what is trainable; the first one is not counted."""
+    import torch
+
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-4)
-    images, labels = torch.rand(batch, 3, 168, 168), torch.arange(batch) % 2
 
     def step() -> None:
         optimiser.zero_grad()
-        loss(network, images, labels).backward()
+        loss().backward()
         optimiser.step()
 
-    step()
+    return timed(step, steps, {"trained": sum(p.numel() for p in trained)})
+
+
+def timed(call: Callable[[], object], count: int, about: dict[str, Any]) -> Timed:
+    """The seconds of ``count`` calls after a first one."""
+    call()
     started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    seconds = time.perf_counter() - started
-    return steps, seconds, {"trained": sum(p.numel() for p in trained)}
+    for _ in range(count):
+        call()
+    return count, time.perf_counter() - started, about
 
 
 class Peak:
@@ -189,9 +202,14 @@ def _resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def report(way: Callable[[], Timed]) -> None:
+    """Go one way and print its line of JSON."""
+    with Peak() as peak:
+        items, seconds, more = way()
+    print(json.dumps({"items": items, "seconds": seconds, "peak": peak.megabytes} | more))
+
+
 WAYS = {way.__name__: way for way in (plain, scan, networks, adapted, head)}
 
 if __name__ == "__main__":
-    with Peak() as peak:
-        items, seconds, more = WAYS[sys.argv[1]](Path(sys.argv[2]))
-    print(json.dumps({"items": items, "seconds": seconds, "peak": peak.megabytes} | more))
+    report(lambda: WAYS[sys.argv[1]](Path(sys.argv[2])))

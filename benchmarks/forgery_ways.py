@@ -1,0 +1,112 @@
+"""The ways that forgery_steps.py compares, each in a process of its own.
+
+    python benchmarks/forgery_ways.py WAY SETTINGS        prints one line of JSON, as ways.py does
+
+WAY is ``head`` (frozen trunk, linear head), ``full`` (everything trained), a method's slug, or for
+inference ``plain`` and ``merged``. SETTINGS is JSON: the backbone's table, the method's settings,
+the batch and the steps. Weights and pictures are random: neither changes the time.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from ways import Timed, report, timed, train
+
+from telltale import catalog
+from telltale.faces.vit_lora_scl import ViTLoRASCL
+from telltale.nn.backbones import maker
+
+
+def main() -> None:
+    way, settings = sys.argv[1], json.loads(sys.argv[2])
+    torch.manual_seed(0)
+    if way in ("plain", "merged"):
+        report(lambda: infer(way, **settings))
+    elif way in ("head", "full"):
+        report(lambda: linear(way, **settings))
+    else:
+        report(lambda: method(way, **settings))
+
+
+class Linear(nn.Module):
+    """A trunk and a linear head on its class token, or on the mean of its last map."""
+
+    def __init__(self, trunk: nn.Module, pixels: int) -> None:
+        super().__init__()
+        self.backbone = trunk
+        self.head: nn.Module = nn.Identity()
+        with torch.no_grad():
+            width = self.embed(torch.rand(2, 3, pixels, pixels)).shape[-1]
+        self.head = nn.Linear(width, 2)
+
+    def embed(self, images: Tensor) -> Tensor:
+        found = self.backbone(images)
+        last: Tensor = found if isinstance(found, Tensor) else found[-1]
+        return last[:, 0] if last.ndim == 3 else last.mean((2, 3)) if last.ndim == 4 else last
+
+
+def method(
+    slug: str, *, backbone: Mapping[str, Any], method: Mapping[str, Any], batch: int, steps: int
+) -> Timed:
+    """Steps of a method as ``fit`` makes them: its loss on the words of its card."""
+    network: Any = catalog.build(slug, backbone=dict(backbone), **method)
+    words = words_of_a_batch(batch, pixels_of(network.backbone))
+    given = {word: words[word] for word in catalog.card(slug).learns_from}
+    return train(network.train(), lambda: sum(network.loss(**given).values()), steps)
+
+
+def linear(way: str, *, backbone: Mapping[str, Any], batch: int, steps: int) -> Timed:
+    """Steps of a linear head, of everything ("full") or of the head alone."""
+    trunk = maker(backbone["name"])(**backbone)
+    pixels = pixels_of(trunk)
+    network = Linear(trunk.requires_grad_(way == "full"), pixels).train()
+    words = words_of_a_batch(batch, pixels)
+
+    def loss() -> Tensor:
+        with torch.set_grad_enabled(way == "full"):
+            features = network.embed(words["images"])
+        return F.cross_entropy(network.head(features), words["labels"])
+
+    return train(network, loss, steps)
+
+
+@torch.no_grad()
+def infer(way: str, *, backbone: Mapping[str, Any], batch: int, steps: int) -> Timed:
+    """Forward passes of a trunk with a linear head, or of ViT-LoRA-SCL with its updates folded."""
+    trunk = maker(backbone["name"])(**backbone)
+    pixels = pixels_of(trunk)
+    if way == "plain":
+        plain = Linear(trunk, pixels).eval()
+        images = words_of_a_batch(batch, pixels)["images"]
+        return timed(lambda: plain.head(plain.embed(images)), steps, {})
+    network = ViTLoRASCL(trunk).eval()
+    network.merge()
+    images = words_of_a_batch(batch, pixels)["images"]
+    return timed(lambda: network(images), steps, {})
+
+
+def pixels_of(trunk: Any) -> int:
+    """The side of the pictures that a trunk was built for."""
+    return int(trunk.shape.size)
+
+
+def words_of_a_batch(batch: int, pixels: int) -> dict[str, Tensor]:
+    """Real and fake pictures in turn, the i-th of each a pair, the fakes of four kinds."""
+    labels = torch.arange(batch) % 2
+    images = torch.rand(batch, 3, pixels, pixels)
+    return {
+        "images": images,
+        "labels": labels,
+        "masks": (torch.rand(batch, 1, pixels, pixels) > 0.5).float() * labels.view(-1, 1, 1, 1),
+        "domains": labels * (1 + torch.arange(batch) // 2 % 4),
+        "partners": images[labels == 0].repeat_interleave(2, 0),
+    }
+
+
+if __name__ == "__main__":
+    main()
