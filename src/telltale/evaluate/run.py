@@ -168,8 +168,8 @@ def compare(
         made_with |= _which(detector)
         for data in datas:
             answers = predict(detector, data, protocol, keep=keep, track=track)
-            named = name if protocol.suite == "leave-one-out" else answers.name
-            found[str(data) if named in found else named] = answers
+            named = name if protocol.suite == "leave-one-out" else _named(answers)
+            found[f"{named} ({data})" if named in found else named] = answers
             made_with |= _identity(data)
     made = suite(found, protocol)
     return made._replace(made_with=_made_with(protocol, made_with))
@@ -230,6 +230,12 @@ def _judged(
     split = protocol.split if "split" in predictions.columns else "(none)"
     made_with = _made_with(protocol, identity | {"split": split})
     return found._replace(notes=(*notes, *found.notes), made_with=made_with)
+
+
+def _named(rows: Predictions) -> str:
+    """What the data are called: their dataset, if all rows are of one, or the file's name."""
+    datasets = set(rows.columns["dataset"].tolist()) if "dataset" in rows.columns else set()
+    return str(min(datasets)) if len(datasets) == 1 else rows.name
 
 
 def _made_with(protocol: Protocol, identity: dict[str, str]) -> dict[str, str]:
