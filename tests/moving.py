@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 MEDIA = Path(__file__).parents[1] / "examples/media"
-HEADS = {"astronaut": (125, 15, 275, 185), "commodore": (120, 75, 400, 385)}
+HEADS = {"astronaut": (150, 15, 300, 185), "commodore": (120, 75, 400, 385)}
 WIDTH, HEIGHT = 480, 256
 
 
