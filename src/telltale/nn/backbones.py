@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from telltale.nn import xception
+from telltale.nn import convnets, xception
 from telltale.nn.states import read_state
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD, Shape, ViT, resample_positions
 
@@ -40,7 +40,9 @@ _CLASSIFIER = re.compile(r"head|fc_norm\.|pre_logits\.|mask_token$")  # parts th
 
 def maker(name: object) -> Callable[..., nn.Module]:
     """The function that makes the trunk of this name; its arguments are a recipe's settings."""
-    return xception.xception if name in xception.SHAPES else backbone
+    if name in xception.SHAPES:
+        return xception.xception
+    return convnets.convnet if convnets.is_convnet(name) else backbone
 
 
 def backbone(

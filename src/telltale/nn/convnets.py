@@ -1,0 +1,161 @@
+"""Convolutional trunks by name: pictures to one map of features, weights named as in timm.
+
+    convnet("efficientnet_b4")                                   # ImageNet weights from the hub
+    convnet("tf_efficientnet_lite0", Path("lite0.safetensors"))  # from a file
+    convnet("conv_toy")                                          # random, for CPU experiments
+
+Pixels come in [0, 1]; the mean and deviation that the weights were trained with are part of the
+network.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from telltale.nn.contract import want_images
+from telltale.nn.residuals import high_pass
+from telltale.nn.states import read_state
+from telltale.nn.vit import HALF
+
+FAMILIES = re.compile(r"(tf_)?efficientnet|mobilenet|resnet|legacy_xception|conv_toy$")
+TOY_GAIN = 20.0  # of the high pass: a small net does not find one by itself
+
+
+class ConvShape(NamedTuple):
+    """The pixels that a trunk was trained on; it takes other sizes too."""
+
+    size: int
+
+
+class ConvNet(nn.Module):
+    """Images (B, 3, S, S), float sRGB in [0, 1], to maps (B, C, H, W); ``width`` is C.
+
+    Args:
+        body: From normalised images to maps.
+        width: C.
+        size: Side in pixels that the weights were trained on.
+        mean: Of their pixels, for each colour.
+        std: Likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        width: int,
+        size: int,
+        mean: tuple[float, ...] = HALF,
+        std: tuple[float, ...] = HALF,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.width = width
+        self.shape = ConvShape(size)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.body((want_images(images) - self.mean) / self.std)
+        return maps
+
+
+def is_convnet(name: object) -> bool:
+    """Whether :func:`convnet` makes the trunk of this name."""
+    return isinstance(name, str) and FAMILIES.match(name) is not None
+
+
+def convnet(name: str, weights: Path | None = None, *, size: int | None = None) -> ConvNet:
+    """A trunk by its timm name, or ``conv_toy``.
+
+    Args:
+        name: Of an EfficientNet, MobileNet, ResNet or ``legacy_xception``.
+        weights: A safetensors file with timm's names; None loads them from the hub, but
+            ``conv_toy`` starts at random.
+        size: Side of the images in pixels; None is what the weights were trained on.
+
+    Raises:
+        ValueError: For an unknown name or a file that does not fit.
+        OSError: If the hub's weights cannot be had.
+    """
+    if name == "conv_toy":
+        return ConvNet(ToyBody(), 64, size or 40)
+    import timm
+
+    if not is_convnet(name) or not timm.is_model(name):
+        raise ValueError(f"no convolutional trunk {name!r}; want a timm name or conv_toy")
+    try:
+        model: Any = timm.create_model(name, pretrained=weights is None, num_classes=0)
+    except Exception as error:  # the hub's client raises what its HTTP library raises
+        raise OSError(
+            f"{name}: the hub's weights cannot be had ({error}); give a safetensors file"
+        ) from error
+    if weights is not None:
+        _load(model, Path(weights))
+    config = model.pretrained_cfg
+    return ConvNet(
+        Features(model),
+        int(model.num_features),
+        size or int(config["input_size"][-1]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+    )
+
+
+class Features(nn.Module):
+    """A timm network up to its last map."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.model.forward_features(x)  # type: ignore[operator]
+        return maps
+
+
+class ToyBody(nn.Module):
+    """Five small convolutions on the picture and its high pass: 64 maps of a quarter of the side.
+
+    Source: the network of the toy faces' own trials: 20·(x - mean of 3 × 3) stacked on x.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after, stride in (
+            (6, 24, 1),
+            (24, 32, 2),
+            (32, 48, 1),
+            (48, 64, 2),
+            (64, 64, 1),
+        ):
+            layers += [
+                nn.Conv2d(before, after, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.layers(torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
+        return maps
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    """Copy a file's weights; classifier heads are passed over, anything else has to fit."""
+    state = {k: v for k, v in read_state(path).items() if not re.match(r"classifier|fc|head\.", k)}
+    own = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    wrong = sorted(
+        key
+        for key in {*own, *state}
+        if not key.endswith("num_batches_tracked")
+        and (key not in own or key not in state or own[key].shape != state[key].shape)
+    )
+    if wrong:
+        raise ValueError(f"{path}: not the weights of this network: {', '.join(wrong[:5])}")
+    model.load_state_dict(state, strict=False)

@@ -1,0 +1,247 @@
+"""CFM, held to the brief's faithfulness checks (numbered as there)."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from telltale.faces.cfm import CFM, FIRST_STEPS, components, local_loss, projection
+from telltale.fit import adam, fit
+from telltale.nn.backbones import backbone
+from telltale.nn.convnets import convnet
+from telltale.nn.views import degraded, geometry, moved
+
+
+def detector(**settings: object) -> CFM:
+    torch.manual_seed(0)
+    return CFM(convnet("conv_toy"), **({"augment": 0.0, "plc_steps": 50} | settings))  # type: ignore[arg-type]
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.fixture
+def batch() -> dict[str, Tensor]:
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return {"images": images, "labels": torch.arange(8) % 2}
+
+
+def test_1_the_papers_trunk_gives_its_maps() -> None:
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model("efficientnet_b4", num_classes=0)
+        assert model.forward_features(torch.rand(1, 3, 320, 320)).shape == (1, 1792, 10, 10)
+    network = detector().eval()
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(network(images).logit, network(images).logit)  # no dropout
+
+
+def test_2_heads_have_the_papers_sizes_and_the_slow_copy_is_one() -> None:
+    for places in (False, True):
+        assert count(projection(1792, 1792, places=places)) == 3_446_144
+        assert count(projection(128, 1792, places=places)) == 464_256
+    network = detector()
+    assert count(network.slow) == 0  # nothing to train
+    for slow, fast in zip(
+        network.slow, (network.backbone, network.project, network.project_places), strict=True
+    ):
+        for name, weight in fast.named_parameters():
+            assert torch.equal(slow.get_buffer(name), weight)
+
+
+@pytest.mark.parametrize(("momentum", "share"), [(0.999, 0.001), (1.0, 0.0), (0.0, 1.0)])
+def test_3_the_slow_copy_follows_by_a_share(momentum: float, share: float) -> None:
+    network = detector(momentum=momentum)
+    slow = network.slow[1].get_buffer("0.weight")
+    before = slow.clone()
+    with torch.no_grad():
+        network.project[0].weight += torch.randn_like(network.project[0].weight)
+    network.follow()
+    want = (1 - share) * before + share * network.project[0].weight
+    torch.testing.assert_close(slow, want, atol=1e-6, rtol=0)
+
+
+def test_3_it_follows_after_each_step_but_the_last(batch: dict[str, Tensor]) -> None:
+    network = detector(momentum=0.5)
+    started = network.slow[1].get_buffer("0.weight").clone()
+    states = []
+    for _ in fit(network, [batch] * 2, adam(network, lr=1e-2)):
+        states.append((network.project[0].weight.clone(), network.slow[1].get_buffer("0.weight")))
+    torch.testing.assert_close(states[1][1], 0.5 * started + 0.5 * states[0][0])
+
+
+def test_4_no_gradient_reaches_the_slow_copy_and_the_predictor_learns(
+    batch: dict[str, Tensor],
+) -> None:
+    network = detector()
+    sum(network.loss(**batch).values(), torch.zeros(())).backward()
+    assert all(not buffer.requires_grad for buffer in network.slow.buffers())
+    assert all(p.grad is not None and p.grad.any() for p in network.predict.parameters())
+
+
+def test_5_features_and_maps_of_one_pixel_are_the_same() -> None:
+    torch.manual_seed(0)
+    flat, places = projection(6, 5).eval(), projection(6, 5, places=True).eval()
+    with torch.no_grad():
+        for a, b in zip(flat.parameters(), places.parameters(), strict=True):
+            b.copy_(a.view_as(b))
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(places(x[..., None, None])[..., 0, 0], flat(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "alike", "unlike", "value"),
+    [
+        ("circle", 1.0, 0.0, 0.04859),
+        ("circle", 0.0, 1.0, 45.0),
+        ("pair", 1.0, -0.5, 0.0),
+        ("pair", 1.0, 1.0, 1.5),
+        ("pair", -1.0, 1.0, 3.5),
+    ],
+)
+def test_6_the_instance_loss_by_hand(kind: str, alike: float, unlike: float, value: float) -> None:
+    found = detector(ins_loss=kind)._compare(torch.tensor([alike]), torch.tensor([unlike]))
+    assert found.item() == pytest.approx(value, rel=1e-3, abs=1e-6)
+
+
+def test_7_the_local_loss_is_zero_where_it_should_be_and_sees_no_order() -> None:
+    torch.manual_seed(0)
+    agree = torch.ones(2, 4, 4)
+    differ = torch.full((2, 4, 4), 0.9)
+    differ[:, 0] = 0.75  # the least alike quarter is 1 - β
+    assert local_loss(agree, differ, 0.25) == 0
+    maps = [torch.randn(2, 5, 4, 4) for _ in range(3)]
+    order = torch.randperm(16)
+
+    def loss(u: Tensor, plus: Tensor, minus: Tensor) -> Tensor:
+        agree, differ = (F.cosine_similarity(u, k, dim=1) for k in (plus, minus))
+        return local_loss(agree, differ + 1.5, 0.25)
+
+    def mixed(m: Tensor) -> Tensor:
+        return m.flatten(2)[..., order].view_as(m)
+
+    together = loss(*(mixed(m) for m in maps))
+    torch.testing.assert_close(together, loss(*maps))
+    assert not torch.isclose(loss(maps[0], maps[1], mixed(maps[2])), loss(*maps))
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.3, 1.0])
+def test_8_only_the_least_alike_places_are_pushed(ratio: float) -> None:
+    differ = (0.8 + 0.01 * torch.randperm(16).float()).view(1, 4, 4).requires_grad_()
+    local_loss(torch.ones(1, 4, 4), differ, ratio).backward()
+    assert differ.grad is not None
+    pushed = differ.grad[0].flatten() != 0
+    least = math.ceil(ratio * 16)
+    assert int(pushed.sum()) == least
+    assert (
+        differ.detach().flatten()[pushed].max()
+        <= differ.detach().flatten().sort().values[least - 1]
+    )
+
+
+def test_9_components_grow_from_a_quarter_to_all() -> None:
+    assert components(0, 1792, 1000) == 448
+    assert components(1000, 1792, 1000) == components(5000, 1792, 1000) == 1792
+    grown = [components(step, 1792, 1000) for step in range(0, 1001, 50)]
+    assert grown == sorted(grown)
+    network = detector()
+    assert torch.equal(network.mask(), torch.ones(64))  # before the class means are known
+    network.steps += FIRST_STEPS + 1
+    assert torch.equal(network.mask(), torch.ones(64))  # after plc_steps
+    network.plc_steps = 10_000
+    assert 0 < network.mask().sum() < 64
+    assert set(network.mask().unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(network.eval().mask(), torch.ones(64))
+
+
+def test_10_class_means_are_slow_means_and_are_saved() -> None:
+    network, value = detector(), torch.rand(64)
+    labels = torch.tensor([0, 1])
+    for _ in range(5):
+        network._note(torch.stack([value, 2 * value]), labels)
+    torch.testing.assert_close(network.positive, (1 - 0.99**5) * value)
+    torch.testing.assert_close(network.negative, (1 - 0.99**5) * 2 * value)
+    assert {"positive", "negative", "steps"} <= set(network.state_dict())
+    assert "positive" not in dict(network.named_parameters())
+
+
+def test_11_the_components_that_differ_most_pass_first() -> None:
+    network = detector(plc_steps=10_000)
+    planted = torch.randperm(64)[:10]
+    network.negative += 0.001 * torch.randn(64)
+    network.negative[planted] += 1
+    network.steps += FIRST_STEPS + 1
+    assert network.mask()[planted].all()
+
+
+def test_12_a_face_and_its_counterpart_share_their_geometry() -> None:
+    torch.manual_seed(0)
+    network = detector(augment=0.5)
+    images = torch.rand(4, 3, 16, 16)
+    pairs = torch.cat([images, images])  # each forged face equals its real one
+    labels = torch.arange(2).repeat_interleave(4)
+    real, fake = torch.arange(4), torch.arange(4, 8)
+    seen: list[Tensor] = []
+    import telltale.faces.cfm as module
+
+    def look(still: Tensor, chance: float) -> Tensor:
+        seen.append(still)
+        return still
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "degraded", look)
+        network.loss(pairs, labels)
+        network._views(pairs, real, fake)
+    for still in seen:
+        assert torch.equal(still[:4], still[4:])
+    assert not torch.allclose(seen[0][:4], images)
+
+
+def test_13_without_its_terms_it_is_plain_cross_entropy(batch: dict[str, Tensor]) -> None:
+    network = detector(weights=(0.0, 0.0), plc="off")
+    plain = copy.deepcopy(network)
+    torch.manual_seed(3)
+    sum(network.loss(**batch).values(), torch.zeros(())).backward()
+    torch.manual_seed(3)
+    logits = plain.head(plain.backbone(batch["images"]).mean((2, 3)))
+    F.cross_entropy(logits, batch["labels"]).backward()
+    for (name, a), (_, b) in zip(
+        network.backbone.named_parameters(), plain.backbone.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(a.grad, b.grad, msg=name)
+
+
+def test_a_transformer_will_do_too(batch: dict[str, Tensor]) -> None:
+    network = CFM(backbone("vit_toy", size=16, depth=2), augment=0.5)
+    assert all(term.isfinite() for term in network.loss(**batch).values())
+
+
+def test_views_stay_pictures_and_depend_on_the_seed() -> None:
+    images = torch.rand(12, 3, 24, 24)
+    views = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        views.append(degraded(moved(images, geometry(12)), 0.7))
+    assert torch.equal(*views)
+    assert views[0].shape == images.shape
+    assert 0 <= views[0].min() <= views[0].max() <= 1
+    torch.testing.assert_close(moved(images, geometry(12, 0.0)), images, atol=1e-5, rtol=0)
+    assert torch.equal(degraded(images, 0.0), images)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"ins_loss": "x"}, "ins_loss must be"),
+        ({"local_ratio": 0.0}, "want local_ratio in"),
+        ({"plc_steps": 0}, "want plc_steps"),
+    ],
+)
+def test_says_what_settings_it_wants(settings: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        detector(**settings)
