@@ -4,7 +4,7 @@
 
 Toy faces with forgery A: in the face's ellipse a fixed tint of + 0.05 red (the shortcut) and less
 camera noise (the general clue). Learnt from pairs of A, tested on people never seen with forgery B,
-which has less noise alone. Four arms on the small CNN of `nn/convnets.py`: cross-entropy (CE); CE on
+which has less noise alone. Four arms on a small CNN (`nn/convnets.py`): cross-entropy (CE); CE on
 jittered colours (no noise and no blur, which would erase the only general clue); with the instance
 and the local loss; and with the progressive controller (PLC) too, which is the whole method.
 
