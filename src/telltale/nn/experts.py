@@ -58,8 +58,10 @@ class Gate(nn.Module):
         if self.training:
             spread = F.softplus(x @ self.noise) + LEAST_NOISE
             noisy = clean + spread * torch.randn_like(clean)
-        # A stable sort, since top-k breaks ties at random: without noise the first expert wins.
-        chosen = noisy.argsort(dim=-1, descending=True, stable=True)[:, : self.k]
+        if torch.compiler.is_exporting():  # ONNX has no stable sort; its top-k takes the first
+            chosen = noisy.topk(self.k, dim=-1).indices
+        else:  # torch's top-k breaks ties anyhow: without noise the first expert is to win
+            chosen = noisy.argsort(dim=-1, descending=True, stable=True)[:, : self.k]
         shares = clean.softmax(-1).gather(-1, chosen)
         hits = torch.zeros_like(clean).scatter(-1, chosen, 1.0)
         gates = noisy.gather(-1, chosen).softmax(-1)
