@@ -130,9 +130,17 @@ def batches(
             / 255,
             "domains": np.array([0] * (size // 2) + [number[kind] for kind in drawn], np.int64),
             "partners": floats(np.concatenate([real, real])),
+            "covers": covers(size, int(rng.integers(2**31)), real.shape[1]),
         }
 
 
 def floats(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, S, S, 3) bytes as (N, 3, S, S) in [0, 1]."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+
+
+def covers(count: int, seed: int, size: int = 70) -> NDArray[np.float32]:
+    """Drawn textures (N, 3, S, S) in [0, 1] to hide faces in."""
+    from telltale.data.synth.textures import textures
+
+    return textures(count, size, np.random.default_rng([seed, 2])).astype(np.float32)

