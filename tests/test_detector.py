@@ -174,11 +174,15 @@ def test_a_video_is_the_mean_of_its_frames(detector: Detector, pixels: np.ndarra
     frames = [Frame(0.0, pixels), Frame(1.0, blank), Frame(2.0, dark)]
     (finding,) = detector.detect_frames(frames)
     times, scores = zip(*finding.timeline, strict=True)
-    assert times == (0.0, 2.0)  # a frame without a face is left out
+    assert times == (0.0, 1.0, 2.0)
+    assert math.isnan(scores[1])  # a frame without a face has no score
     singles = [detector.detect(frame, survival=False)[0].score for frame in (pixels, dark)]
-    assert list(scores) == pytest.approx(singles, abs=1e-6)
-    mean = np.mean([math.log(s / (1 - s)) for s in singles])
-    assert finding.score == pytest.approx(1 / (1 + math.exp(-mean)), abs=1e-4)
+    assert [scores[0], scores[2]] == pytest.approx(singles, abs=1e-6)
+    assert finding.score == pytest.approx(np.mean(singles), abs=1e-6)
+    odds = finding.score / (1 - finding.score)
+    assert finding.log10_lr == pytest.approx(math.log10(odds), abs=1e-6)
+    assert finding.interval is not None
+    assert finding.interval[0] < finding.score < finding.interval[1]
     (nothing,) = detector.detect_frames([Frame(0.0, blank)])
     assert nothing.verdict == "can't tell"
 
