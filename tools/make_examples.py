@@ -43,11 +43,11 @@ def main(originals: Path) -> None:
 
     finder = FaceFinder()
     from_hopper, from_astronaut = (finder.find(p)[0].points for p in (hopper, astronaut))
-    swapped = swap(astronaut, from_astronaut, hopper, from_hopper, rng=rng()).fake
-    save(swapped, "forged_swap.jpg", "FORGED: the astronaut's face on the commodore", "Telltale")
+    made = swap(hopper, from_hopper, astronaut, from_astronaut, blending="alpha", rng=rng())
+    save(made.fake, "forged_swap.jpg", "FORGED: the commodore's face on the astronaut", "Telltale")
     blend = self_blend(astronaut, from_astronaut, rng(), hull=3, ratio=1.0)
     save(blend.fake, "forged_blend.jpg", "FORGED: the astronaut's face blended anew", "Telltale")
-    zoom(swapped, from_hopper, MEDIA / "forged_video.mp4")
+    zoom(made.fake, from_astronaut, MEDIA / "forged_video.mp4")
     for path in sorted(MEDIA.iterdir()):
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -71,7 +71,7 @@ def zoom(pixels: Pixels, points: NDArray[np.float32], path: Path) -> None:
     height, width = (side // 2 * 2 for side in pixels.shape[:2])
     image = Image.fromarray(pixels)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        container.metadata["title"] = "FORGED: the astronaut's face on the commodore"
+        container.metadata["title"] = "FORGED: the commodore's face on the astronaut"
         stream = container.add_stream("libx264", rate=15, options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for step in np.linspace(1, 1 / 1.5, 60):

@@ -4,6 +4,10 @@
     python tools/ship_vit_lora_scl.py train   --cache CACHE --backbone dinov2_small.safetensors
     python tools/ship_vit_lora_scl.py ship    --cache CACHE --backbone dinov2_small.safetensors
 
+The shipped weights took three runs of `train`, each from the one before by `--start`: 1,800 steps
+(`--lr 2e-3`, LFW alone), 300 with masks and sharpening, 1,100 (`--lr 6e-4`) with faces of two other
+sources. experiments/results/vit_lora_scl_shipped.steps.jsonl is the log of all of them.
+
 `train` resumes by itself from its run folder. Labeled Faces in the Wild is split by person; of the
 few other sources (`split_of`) some train, some validate, and the others are held out whole, as are
 two kinds of forgery (`UNSEEN`).
