@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from telltale.detector import Detector
-from telltale.scan import load
+from telltale.loading import load
 
 SIZE, GRID = 32, 4
 CARD = """\

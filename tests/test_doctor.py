@@ -9,8 +9,8 @@ import pytest
 
 from redness import redness, write_redness
 from telltale import cli, doctor, engine
+from telltale.loading import load
 from telltale.media.facefinder import FaceFinder
-from telltale.scan import load
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ import telltale
 from redness import redness, save_empty, save_face, write_redness
 from telltale.detector import Detector
 from telltale.engine import weights_folder
+from telltale.loading import load
 from telltale.media import Frame
 from telltale.media.facefinder import shipped
 from telltale.records import Card, Failure, Finding, Report
-from telltale.scan import AHEAD, files_in, load, scan, scan_many
+from telltale.scan import AHEAD, files_in, scan, scan_many
 
 
 @pytest.fixture(scope="module")

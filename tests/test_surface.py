@@ -35,6 +35,19 @@ def test_public_names() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", telltale.__version__)
 
 
+def test_load_builds_a_network_on_a_backbone() -> None:
+    from torch import nn
+
+    network = telltale.load("moe_ffd", backbone={"name": "vit_toy", "depth": 2})
+    assert isinstance(network, nn.Module)
+    assert type(network).__name__ == "MoEFFD"
+    assert len(network.backbone.blocks) == 2
+    with pytest.raises(ValueError, match="no method 'moe_fdd', did you mean 'moe_ffd'"):
+        telltale.load("moe_fdd", backbone="vit_toy")
+    with pytest.raises(ValueError, match="want a method to build on the backbone"):
+        telltale.load(backbone="vit_toy")
+
+
 def test_import_loads_nothing_heavy() -> None:
     loaded = python(f"import telltale, sys; print([m for m in {HEAVY} if m in sys.modules])")
     assert loaded.strip() == "[]"

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 # Now and not on demand: importing the module later would put it in the place of the function.
-from telltale.scan import load, scan
+from telltale.loading import load
+from telltale.scan import scan
 
 if TYPE_CHECKING:
     from telltale.detector import Detector

@@ -145,7 +145,7 @@ def _verify(weights: "Weights", use: str) -> str:
 
 
 def _scan_a_drawing() -> str:
-    from telltale.scan import load
+    from telltale.loading import load
 
     return self_test(load())
 

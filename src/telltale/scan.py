@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from telltale.detector import Detector
     from telltale.media import Frame
-    from telltale.records import Card, Failure, Report
+    from telltale.records import Failure, Report
 
 PathLike = str | os.PathLike[str]
 
@@ -45,7 +45,7 @@ def scan(
     Args:
         path: The file. Nothing is written next to it.
         survival: Ask again after each degradation; about seven times the work of the network.
-        detector: The shipped one by default; see :func:`load`.
+        detector: The shipped one by default; see :func:`telltale.load`.
         video_fps: Frames of a video to look at for each second.
 
     Raises:
@@ -97,40 +97,6 @@ def scan_many(
         return _attempt(file, lambda path: _report(path, detector, survival, video_fps, is_over))
 
     return _in_order(files_in(paths, done), work, workers, stop, left)
-
-
-def load(
-    method: PathLike | None = None, *, task: str | None = None, threads: int = 0
-) -> "Detector":
-    """A detector that is ready to use.
-
-        >>> detector = telltale.load("vit_lora_scl")
-        >>> telltale.scan("selfie.jpg", detector=detector)
-
-    Args:
-        method: A slug of the catalogue, or the ``.onnx`` file of an exported method with its
-            card, a ``.toml`` of the same stem, beside it. By default the first that ships weights.
-        task: Choose among the shipped ones by what they look at: "faces", "pictures", …
-        threads: Threads inside a network call; 0 = all cores.
-
-    Raises:
-        ValueError: If there is no such method or task (the text names the nearest), it ships no
-            weights, or a weights file is not the one that its card describes.
-    """
-    from telltale.detector import Detector
-
-    if method is None:
-        return Detector.load(_default(task).slug, threads=threads)
-    if task is not None:
-        raise ValueError(f"want a method or a task, got both: {os.fspath(method)!r} and {task!r}")
-    path = Path(method)
-    if path.suffix.lower() != ".onnx":
-        return Detector.load(os.fspath(method), threads=threads)
-    card = _card_beside(path)
-    for weights in card.weights:
-        if weights.file == path.name:
-            return Detector(card, weights, folder=path.parent, threads=threads)
-    raise ValueError(f"{path.with_suffix('.toml')}: has no weights entry for {path.name}")
 
 
 def made_with(detector: "Detector") -> dict[str, str]:
@@ -260,35 +226,9 @@ def _until(is_over: Callable[[], bool], frames: "Iterable[Frame]") -> "Iterator[
 @cache
 def _shipped(threads: int) -> "Detector":
     """Kept, because checking the hashes of weights takes longer than a small picture."""
+    from telltale.loading import load
+
     return load(threads=threads)
-
-
-def _default(task: str | None) -> "Card":
-    from telltale.catalog import cards, nearest
-
-    ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
-    if not ready:
-        raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
-    if task is None:
-        return ready[0]
-    rooms = {card.network.split(".")[1]: card for card in reversed(ready)}
-    if task not in rooms:
-        raise ValueError(
-            f"no detector for the task {task!r}{nearest(task, rooms)}; there is {', '.join(rooms)}"
-        )
-    return rooms[task]
-
-
-def _card_beside(path: Path) -> "Card":
-    import tomllib
-
-    from telltale.records import Card
-
-    card = path.with_suffix(".toml")
-    try:
-        return Card.from_toml(path.stem, tomllib.loads(card.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{card}: wanted as the card of {path.name} ({error})") from None
 
 
 @cache

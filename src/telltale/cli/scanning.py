@@ -71,8 +71,9 @@ def scan(  # noqa: PLR0913  # an option each
 
     Files of a folder that could not be read are listed and change no code.
     """
+    from telltale.loading import load
     from telltale.report import done as done_in
-    from telltale.scan import cores, files_in, load, made_with, scan_many
+    from telltale.scan import cores, files_in, made_with, scan_many
 
     lines = None if json_lines == STDOUT else json_lines
     if resume and lines is None:

@@ -192,7 +192,7 @@ def load(what: str | Path) -> "Detector":
 
     A run is the folder that ``telltale train`` writes; it is exported first, elsewhere.
     """
-    from telltale.scan import load as ready  # of one row with this file; a CSV needs no network
+    from telltale.loading import load as ready  # a CSV needs no network
 
     path = Path(what)
     if path.suffix.lower() in {".safetensors", ".pt", ".pth", ".ckpt"}:

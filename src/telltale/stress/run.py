@@ -104,7 +104,7 @@ def detectors(whats: Iterable[str | Path]) -> "dict[str, Detector]":
     Raises:
         ValueError: If one cannot be loaded, or is named twice.
     """
-    from telltale.scan import load  # of one row with this file
+    from telltale.loading import load
 
     given = [str(what) for what in whats]
     short = [Path(what).name for what in given]

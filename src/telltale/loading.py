@@ -1,0 +1,99 @@
+"""Detectors by name or file, and networks on a backbone, for those who train."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from telltale.detector import Detector
+    from telltale.records import Card
+
+PathLike = str | os.PathLike[str]
+
+
+@overload
+def load(
+    method: PathLike | None = None, *, task: str | None = None, threads: int = 0
+) -> "Detector": ...
+
+
+@overload
+def load(method: PathLike, *, backbone: "str | Mapping[str, Any] | nn.Module") -> "nn.Module": ...
+
+
+def load(
+    method: PathLike | None = None,
+    *,
+    task: str | None = None,
+    threads: int = 0,
+    backbone: "str | Mapping[str, Any] | nn.Module | None" = None,
+) -> "Detector | nn.Module":
+    """A detector that is ready to use; or, on a backbone, a method's network to train.
+
+        >>> detector = telltale.load("vit_lora_scl")
+        >>> telltale.scan("selfie.jpg", detector=detector)
+        >>> network = telltale.load("moe_ffd", backbone="vit_base_patch16_224.augreg_in21k")
+
+    Args:
+        method: A slug of the catalogue, or the ``.onnx`` file of an exported method with its
+            card, a ``.toml`` of the same stem, beside it. By default the first that ships weights.
+        task: Choose among the shipped ones by what they look at: "faces", "pictures", …
+        threads: Threads inside a network call; 0 = all cores.
+        backbone: A trunk's name, its settings or the trunk: gives the method's network on it, an
+            ``nn.Module`` with the paper's other settings, untrained. Needs the extra ``train``.
+
+    Raises:
+        ValueError: If there is no such method or task (the text names the nearest), it ships no
+            weights, or a weights file is not the one that its card describes.
+    """
+    if backbone is not None:
+        from telltale.catalog import build
+
+        if method is None:
+            raise ValueError("want a method to build on the backbone, got none")
+        return build(os.fspath(method), backbone=backbone)
+    from telltale.detector import Detector
+
+    if method is None:
+        return Detector.load(_default(task).slug, threads=threads)
+    if task is not None:
+        raise ValueError(f"want a method or a task, got both: {os.fspath(method)!r} and {task!r}")
+    path = Path(method)
+    if path.suffix.lower() != ".onnx":
+        return Detector.load(os.fspath(method), threads=threads)
+    card = _card_beside(path)
+    for weights in card.weights:
+        if weights.file == path.name:
+            return Detector(card, weights, folder=path.parent, threads=threads)
+    raise ValueError(f"{path.with_suffix('.toml')}: has no weights entry for {path.name}")
+
+
+def _default(task: str | None) -> "Card":
+    from telltale.catalog import cards, nearest
+
+    ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
+    if not ready:
+        raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
+    if task is None:
+        return ready[0]
+    rooms = {card.network.split(".")[1]: card for card in reversed(ready)}
+    if task not in rooms:
+        raise ValueError(
+            f"no detector for the task {task!r}{nearest(task, rooms)}; there is {', '.join(rooms)}"
+        )
+    return rooms[task]
+
+
+def _card_beside(path: Path) -> "Card":
+    import tomllib
+
+    from telltale.records import Card
+
+    card = path.with_suffix(".toml")
+    try:
+        return Card.from_toml(path.stem, tomllib.loads(card.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{card}: wanted as the card of {path.name} ({error})") from None
