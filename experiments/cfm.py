@@ -2,8 +2,8 @@
 
     python experiments/cfm.py                 about 10 minutes on one core
 
-Toy faces with forgery A: in the face's ellipse a fixed tint of + 0.05 red (the shortcut) and less
-camera noise (the general clue). Learnt from pairs of A, tested on people never seen with forgery B,
+Toy faces with forgery A: in the face's ellipse a fixed tint of + 0.05 red (the shortcut) and 30 %
+less camera noise (the general clue; with all of it gone every arm reached an AUC of 1 on B). Learnt from pairs of A, tested on people never seen with forgery B,
 which has less noise alone. Four arms on a small CNN (`nn/convnets.py`): cross-entropy (CE); CE on
 jittered colours (no noise and no blur, which would erase the only general clue); with the instance
 and the local loss; and with the progressive controller (PLC) too, which is the whole method.
@@ -31,6 +31,7 @@ from telltale.nn.views import jittered
 
 ARMS = ("CE", "CE + colours", "+ pair losses", "+ PLC (CFM)")
 TINT = 0.05 * 255
+LESS_NOISE = 0.3
 
 
 class Jittered(CFM):
@@ -51,7 +52,7 @@ def forged(real: NDArray[np.uint8], tinted: bool) -> NDArray[np.uint8]:
     kernel = torch.tensor([0.25, 0.5, 0.25])
     kernel = torch.outer(kernel, kernel).expand(3, 1, 3, 3)
     smooth = F.conv2d(F.pad(images, [1] * 4, mode="reflect"), kernel, groups=3)
-    other = smooth.numpy().transpose(0, 2, 3, 1)
+    other = real + LESS_NOISE * (smooth.numpy().transpose(0, 2, 3, 1) - real)
     if tinted:
         other = other + np.array([TINT, 0, 0], np.float32)
     mixed = inside * other + (1 - inside) * real
