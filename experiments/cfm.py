@@ -6,9 +6,9 @@ Toy faces with forgery A: in the face's ellipse a fixed tint of + 0.05 red (the 
 less camera noise (the general clue; with 30 % or all of it gone every arm had an AUC of 1 on B).
 Learnt from pairs of A, tested on people never seen with forgery B, which has less noise alone.
 
-Four arms on a small CNN (`nn/convnets.py`): cross-entropy (CE); CE on jittered colours (no noise and
-no blur, which would erase the only general clue); with the instance and the local loss; and with the
-progressive controller (PLC) too, which is the whole method.
+Four arms on a small CNN (`nn/convnets.py`): cross-entropy (CE); CE on jittered colours (no noise
+and no blur, which would erase the only general clue); with the instance and the local loss; and with
+the progressive controller (PLC) too, which is the whole method.
 
 Writes results/cfm.json and .png. A run that was stopped goes on with the next seed.
 """
@@ -78,7 +78,7 @@ def network(name: str, steps: int) -> CFM:
         convnet("conv_toy"),
         weights=(0.1 * pairs, pairs),
         plc="mask" if "PLC" in name else "off",
-        plc_steps=steps // 2,
+        plc_steps=3 * steps // 4,
         momentum=0.99,
         augment=0.0 if name == "CE" else 0.5,
     )
@@ -93,7 +93,7 @@ def auc(net: CFM, real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, default=RESULTS / "cfm.json")
     args = parser.parse_args()
     test = toy_faces(150, seed=2, identities=TEST).images["real"]

@@ -31,7 +31,8 @@ from telltale.nn.views import degraded, geometry, moved
 
 EMBEDDING = 128  # width of u and k
 MARGIN, SCALE, PAIR_MARGIN = 0.25, 24.0, 1.5  # β, γ, and the margin of the other form
-FIRST_SHARE, FIRST_STEPS = 0.25, 100  # of the components; steps until the class means are known
+FIRST_SHARE, FIRST_STEPS = 0.25, 100  # of the components; steps until the class means are known:
+# at most, in a short training a tenth of ``plc_steps``
 MEAN_MOMENTUM = 0.99  # of the class means
 
 
@@ -151,7 +152,8 @@ class CFM(nn.Module):
         """PLC: 1 for the components (C,) that pass at this step, 0 for the others."""
         apart = (self.positive - self.negative).abs()
         passing = components(int(self.steps), len(apart), self.plc_steps)
-        if self.plc == "off" or not self.training or self.steps <= FIRST_STEPS:
+        known = int(self.steps) > min(FIRST_STEPS, self.plc_steps // 10)
+        if self.plc == "off" or not self.training or not known:
             passing = len(apart)
         return torch.zeros_like(apart).scatter(0, apart.topk(passing).indices, 1.0)
 
