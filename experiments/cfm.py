@@ -7,8 +7,8 @@ less camera noise (the general clue; with 30 % or all of it gone every arm had a
 Learnt from pairs of A, tested on people never seen with forgery B, which has less noise alone.
 
 Four arms on a small CNN (`nn/convnets.py`): cross-entropy (CE); CE on jittered colours (no noise
-and no blur, which would erase the only general clue); with the instance and the local loss; and with
-the progressive controller (PLC) too, which is the whole method.
+and no blur, which would erase the only general clue); with the instance and the local loss; and
+with the progressive controller (PLC) too, which is the whole method.
 
 Writes results/cfm.json and .png. A run that was stopped goes on with the next seed.
 """
