@@ -48,6 +48,7 @@ def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor
     make: dict[str, Callable[[], Tensor]] = {
         "images": lambda: torch.rand(count, 3, size, size, generator=random),
         "partners": lambda: torch.rand(count, 3, size, size, generator=random),
+        "covers": lambda: torch.rand(count, 3, size, size, generator=random),
         "labels": lambda: torch.arange(count) % 2,
         "masks": lambda: (torch.rand(count, 1, size, size, generator=random) > 0.5).float(),
         "domains": lambda: torch.arange(count) % 3,
