@@ -235,10 +235,14 @@ def test_a_video_shows_its_scores_over_time(
     video_report: Report, page_of: Callable[..., Page]
 ) -> None:
     page = page_of([video_report])
-    path = page.all("path")[0]["d"]
-    assert path == "M0.0 20.0h2L333.3 10.0M1000.0 30.0h2"  # the third frame has no score
+    line, dots = (path["d"] for path in page.all("path"))
+    # of 3.5 seconds; the third frame has no score
+    assert line == "M0.0 20.0h0L285.7 10.0M857.1 30.0h0"
+    assert dots == "M0.0 20.0h0M285.7 10.0h0M857.1 30.0h0"
     chart = next(svg for svg in page.all("svg") if svg.get("role") == "img")
-    assert chart["aria-label"] == "4 frames; scores from 0.70 to 0.90"
+    assert chart["aria-label"] == "3 frames; scores from 0.70 to 0.90"
+    assert "highest 0.90 at 1.0 s, lowest 0.70" in page.text
+    assert "The frame at 1.0 s, where the score was highest." in page.text
 
 
 def test_a_finding_without_a_score_and_a_report_without_findings(

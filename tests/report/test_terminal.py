@@ -11,7 +11,7 @@ from rich.console import Console
 
 from telltale.records import Failure, Finding, Report
 from telltale.report import print_report, print_summary
-from telltale.report.terminal import bar
+from telltale.report.terminal import bar, spark
 
 Make = Callable[..., Report]
 
@@ -50,6 +50,7 @@ def test_a_report_says_verdict_score_ratio_survival_and_reasons(
 def test_a_video_and_a_picture_without_a_face(video_report: Report, report_of: Make) -> None:
     text = told(lambda console: print_report(video_report, console))
     assert "3.5 s" in text
+    assert re.search(r"over time +▇█\.▆  highest 0\.90 at 1\.0 s", text)
     nothing = Finding(
         "m", "the face was digitally forged", math.nan, "can't tell", notes=("no face",)
     )
@@ -158,3 +159,11 @@ def test_bars() -> None:
     assert bar(1.0) == "█" * 12
     assert bar(0.5, 4) == "██  "
     assert bar(0.3125, 4) == "█▎  "  # 1.25 cells
+
+
+def test_a_row_of_marks_shows_scores_over_time() -> None:
+    values = [0.0, 0.49, 0.5, 1.0, math.nan]
+    assert spark(values) == "▁▄▅█."
+    assert spark(values, unicode=False) == "0459."
+    assert spark([0.0, 1.0, 0.25, math.nan], 2) == "▅▃"  # means of what is known
+    assert spark([]) == ""

@@ -43,14 +43,16 @@ class Finding:
         about: The subject in words: "face 1", "the whole picture".
         log10_lr: Log10 likelihood ratio of the claim against its opposite; NaN like ``score``.
         interval: 95 % interval of the score from the calibration's own uncertainty.
-        region: Where the subject is, in the medium's pixels (width × height of the upright medium).
+        region: Where the subject is, in the medium's pixels (width × height of the upright medium);
+            of a video, in the frame that scored highest.
         heatmap: (h, w) in [0, 1], a grid laid over ``region``; 1 = speaks most for the claim.
             Kept in 256 steps, as in JSON.
         survival: Degradation to the score when the question is asked again after it; NaN if the
             subject was not found again.
         quality: Measures that the operating range looks at: face pixels, sharpness, …; NaN if
             one could not be measured.
-        timeline: (seconds, score) of each sampled frame, for videos.
+        timeline: (seconds, score) of each sampled frame while the subject was in view, for videos;
+            NaN where it was not seen.
         notes: Reasons and limits in words; the first says why for "can't tell".
         threshold: Score between "no" and "yes" that was in force.
         doubt: Half-width of "can't tell" round the threshold that was in force.

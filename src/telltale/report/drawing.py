@@ -3,13 +3,14 @@
 import base64
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.records import Finding, Region, Report
+from telltale.records import Finding, Region, Report, Subject
 
 Pixels = NDArray[np.uint8]
 
@@ -65,23 +66,52 @@ def reread(report: Report) -> Pixels:
     Raises:
         ValueError: If the file is gone, cannot be read, or is not what was scanned.
     """
+    wanted = shown_at(report)
+    return next(pixels for seconds, pixels in stills(report) if seconds == wanted)
+
+
+def stills(report: Report) -> Iterator[tuple[float, Pixels]]:
+    """Seconds and pixels of the frames in which the findings scored highest, in their order.
+
+    They are read again from the report's path, one at a time; of a picture it is the one at 0.0.
+
+    Raises:
+        ValueError: As :func:`reread`.
+    """
     from telltale.media import read_picture, read_video  # here: it loads the codecs
 
     path = Path(report.subject.path)
     if report.subject.kind == "picture":
         picture = read_picture(path)
-        if picture.subject.sha256 != report.subject.sha256:
-            raise ValueError("the file has changed since it was scanned")
-        return picture.pixels
-    points = [point for finding in report.findings for point in finding.timeline]
-    peak = max(points, key=lambda point: point[1], default=(0.0, 0.0))[0]
-    subject, frames = read_video(path)
-    if subject.sha256 != report.subject.sha256:
-        raise ValueError("the file has changed since it was scanned")
+        _check_same(report, picture.subject)
+        yield 0.0, picture.pixels
+        return
+    subject, frames = read_video(path, float(report.made_with.get("video_fps", 1)))
+    _check_same(report, subject)
+    wanted = sorted({peak(finding) for finding in report.findings} or {0.0})
     for frame in frames:
-        if frame.seconds >= peak:
-            return frame.pixels
+        if frame.seconds >= wanted[0] - 1e-6:
+            yield wanted.pop(0), frame.pixels
+        if not wanted:
+            return
     raise ValueError("the video has no frame at the time that was scanned")
+
+
+def peak(finding: Finding) -> float:
+    """Seconds of the frame that scored highest; 0 for a picture."""
+    known = [point for point in finding.timeline if not math.isnan(point[1])]
+    return max(known, key=lambda point: point[1], default=(0.0, 0.0))[0]
+
+
+def shown_at(report: Report) -> float:
+    """Seconds of the frame of a video that stands for it: where any finding scored highest."""
+    known = [p for finding in report.findings for p in finding.timeline if not math.isnan(p[1])]
+    return max(known, key=lambda point: point[1], default=(0.0, 0.0))[0]
+
+
+def _check_same(report: Report, now: Subject) -> None:
+    if now.sha256 != report.subject.sha256:
+        raise ValueError("the file has changed since it was scanned")
 
 
 def corner(region: Region, width: int, height: int) -> tuple[float, float]:
@@ -93,22 +123,23 @@ def corner(region: Region, width: int, height: int) -> tuple[float, float]:
     return min(max(100 * x / width, 0.5), 95.0), min(max(100 * y / height, 0.5), 93.0)
 
 
-def timeline(finding: Finding) -> str:
-    """An SVG path of a video's scores over time in a box of 1000 × 100, 1 at the top.
+def timeline(finding: Finding, seconds: float) -> tuple[str, str]:
+    """SVG paths of a face's scores over a video's time in a box of 1000 × 100, 1 at the top.
 
-    Frames without a score leave a gap.
+    The first is a line with a gap where frames have no score, the second a dot for each score; it
+    is empty for more than 100, which would hide the line.
     """
-    last = max((seconds for seconds, _ in finding.timeline), default=0.0) or 1.0
-    path, pen = [], "M"
-    for seconds, score in finding.timeline:
+    span = max([seconds, *(moment for moment, _ in finding.timeline)]) or 1.0
+    path, dots, pen = [], [], "M"
+    for moment, score in finding.timeline:
         if math.isnan(score):
             pen = "M"
             continue
-        path.append(f"{pen}{1000 * seconds / last:.1f} {100 - 100 * score:.1f}")
-        if pen == "M":
-            path.append("h2")  # a frame between two gaps is a dot, not nothing
+        place = f"{1000 * moment / span:.1f} {100 - 100 * score:.1f}"
+        path.append(f"{pen}{place}" + ("h0" if pen == "M" else ""))  # one alone is a dot
+        dots.append(f"M{place}h0")
         pen = "L"
-    return "".join(path)
+    return "".join(path), "".join(dots) if len(dots) <= 100 else ""
 
 
 def _data_uri(image: Image.Image, form: str, **options: object) -> str:

@@ -27,7 +27,7 @@ def write_html(
     reports: Iterable[Report],
     failures: Iterable[Failure] = (),
     *,
-    pictures: Callable[[Report], NDArray[np.uint8]] = drawing.reread,
+    pictures: Callable[[Report], NDArray[np.uint8]] | None = None,
 ) -> None:
     """Write one self-contained page on all reports.
 
@@ -39,8 +39,10 @@ def write_html(
         path: The page; its folder must exist.
         reports: In the order of the page. If it has a length, it decides on the thumbnails' size.
         failures: Files that could not be read.
-        pictures: A report's picture (H, W, 3) in sRGB. If it raises ValueError or OSError, the
-            page says why there is no picture.
+        pictures: A report's picture (H, W, 3) in sRGB; of a video, the frame that scored highest.
+            By default it is read again from the report's path, and of a video with each finding's
+            own frame for its close-up. If that raises ValueError or OSError, the page says why
+            there is no picture.
 
     Raises:
         ValueError: If ``path`` is a folder or its folder does not exist.
@@ -92,45 +94,58 @@ def _row(number: int, report: Report) -> dict[str, Any]:
 def _article(
     number: int,
     report: Report,
-    pictures: Callable[[Report], NDArray[np.uint8]],
+    pictures: Callable[[Report], NDArray[np.uint8]] | None,
     files: int,
 ) -> dict[str, Any]:
     """What the template needs for one file, of ``files`` known so far."""
-    subject = report.subject
-    picture, missing, pixels = "", "", None
+    subject, shown = report.subject, drawing.shown_at(report)
+    picture, missing = "", ""
+    near: dict[int, str] = {}  # finding -> its close-up, of a video in its own frame
     size, close = next((size, close) for most, size, close in _SIZES if files <= most)
     try:
-        pixels = pictures(report)
-        picture = drawing.thumbnail(pixels, size)
+        for seconds, pixels in (
+            drawing.stills(report) if pictures is None else [(shown, pictures(report))]
+        ):
+            picture = drawing.thumbnail(pixels, size) if seconds == shown else picture
+            for place, finding in enumerate(report.findings, 1):
+                if finding.region is not None and drawing.peak(finding) == seconds:
+                    near[place] = drawing.closeup(pixels, finding.region, close)
     except (ValueError, OSError) as error:
-        missing = str(error)
+        missing = "" if picture else str(error)
     marked = [
         {
             "number": place,
             "finding": finding,
             "heat": "" if finding.heatmap is None else drawing.heat(finding.heatmap),
-            "closeup": "" if pixels is None else drawing.closeup(pixels, finding.region, close),
+            "closeup": near.get(place, ""),
             "corner": drawing.corner(finding.region, subject.width, subject.height),
         }
         for place, finding in enumerate(report.findings, 1)
         if finding.region is not None
     ]
+    here = {place for place, finding in _outlined(report) if drawing.peak(finding) == shown}
     limits: dict[str, dict[str, None]] = {}
     for finding in report.findings:
         if finding.limits:
             limits.setdefault(finding.slug, {}).update(dict.fromkeys(finding.limits))
-    seen = [f"{k}: {f.about}, {words.headline(f.verdict, f.claim)}" for k, f in _outlined(report)]
+    seen = [
+        f"{k}: {f.about}, {words.headline(f.verdict, f.claim)}"
+        for k, f in _outlined(report)
+        if k in here
+    ]
     return {
         "number": number,
         "report": report,
         "picture": picture,
         "missing": missing,
-        "marked": marked,
+        "marked": [item for item in marked if item["number"] in here],
         "closeups": {item["number"]: item for item in marked if item["closeup"]},
         "limits": limits,
         "alt": "; ".join([f"The {subject.kind} that was scanned", *seen]),
         "legend": drawing.heat_legend(),
-        "timelines": [drawing.timeline(finding) for finding in report.findings],
+        "shown": shown,
+        "peaks": [drawing.peak(finding) for finding in report.findings],
+        "timelines": [drawing.timeline(f, subject.seconds) for f in report.findings],
         "unfolded": files <= _UNFOLDED,
     }
 

@@ -1,7 +1,7 @@
 """Reports in a terminal: aligned, plain when piped, harmless whatever a file is called."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -93,6 +93,22 @@ def bar(value: float, cells: int = _BAR) -> str:
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(cells)
 
 
+def spark(values: Sequence[float], cells: int = 40, *, unicode: bool = True) -> str:
+    """Values in [0, 1] over time as a row of at most ``cells`` marks, each the mean of its share.
+
+    Eighths of a block, or the digits 0 to 9; a dot where nothing is known.
+    """
+    marks = "▁▂▃▄▅▆▇█" if unicode else "0123456789"
+    count = min(cells, len(values))
+    row = []
+    for k in range(count):
+        share = values[k * len(values) // count : (k + 1) * len(values) // count]
+        known = [value for value in share if not math.isnan(value)]
+        mean = sum(known) / len(known) if known else math.nan
+        row.append(marks[min(int(mean * len(marks)), len(marks) - 1)] if known else ".")
+    return "".join(row)
+
+
 def _print_finding(finding: Finding, console: Console) -> None:
     _line(
         console,
@@ -109,6 +125,11 @@ def _print_finding(finding: Finding, console: Console) -> None:
         _row(grid, console, "log10 LR", ratio)
     for name, line in _strip(finding, console):
         _row(grid, console, name, line)
+    if known := [point for point in finding.timeline if not math.isnan(point[1])]:
+        moment, most = max(known, key=lambda point: point[1])
+        drawn = spark([score for _, score in finding.timeline], unicode=_is_unicode(console))
+        told = f"{drawn}  highest {words.score(most)} at {words.duration(moment)}"
+        _row(grid, console, "over time", told)
     if finding.verdict == "can't tell":
         notes: tuple[str, ...] = finding.notes
     else:
