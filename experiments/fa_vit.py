@@ -6,6 +6,10 @@ Toy faces on the pretrained trunk of `toy.py`; learnt from DF, F2F and NT in pai
 people never seen, on these and on FS. Five arms: full fine-tuning; a linear head; GAM; GAM and LAM
 (before blocks 0 and 2); both and FAL. ‖γ‖ is how much of the CNN the trunk takes up, from 0.
 
+Found (3 seeds, 60 steps), AUC of the kinds learnt: full fine-tuning 0.96, linear head 0.65, GAM
+1.00, with LAM 1.00, with FAL 0.92 ± 0.02. Held out, none differs from chance beyond the noise (0.46
+to 0.52, highest with FAL). The trunk takes up the CNN: ‖γ‖ grows to 0.14.
+
 Writes results/fa_vit.json and .png. A run that was stopped goes on with the next seed.
 """
 

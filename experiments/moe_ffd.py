@@ -12,6 +12,13 @@ kind of forgery, less what shuffled kinds give.
 An operator probe stands beside it: patches with a planted trace of the highest frequency against
 smooth ones; the ratio of the mean absolute answers of each operator with random kernels.
 
+Found (3 seeds, 60 steps): with the balance terms all experts are used (entropy of the low-rank ones
+0.98 to 0.99, without 0.51); the largest share without is 0.78, no collapse to one yet. "none" says
+nothing about the kind (information -0.005 ± 0.002), weighted gates under balance hardly more
+(0.001 ± 0.003), without balance 0.043 ± 0.034. On the kinds learnt the single experts lead at this
+budget (AUC 0.99, mixture 0.86); nothing carries over to FS. Difference operators answer a planted
+trace 4 to 10 times as strongly as the plain convolution does.
+
 Writes results/moe_ffd.json and .png. A run that was stopped goes on with the next seed.
 """
 

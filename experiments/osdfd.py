@@ -10,6 +10,11 @@ B. Toy faces, one kind of forgery held out (NT, then FS), the pretrained trunk o
 and low-rank updates alone, with style mixture (FSM), with the single centre (SCL), with both. The
 brief does B with a small CNN and mixes its last map; this is the method itself.
 
+Found (5 seeds): mixing takes the probe's accuracy from 1.00 to 0.62 ± 0.01 and leaves the content
+alone, as it should. It changes no AUC beyond the noise: nothing carries over to the kinds held out
+(0.46 to 0.51), and a single centre of this margin costs the kinds learnt (0.84 to 0.72) for 0.03 on
+NT.
+
 Writes results/osdfd.json and .png. A run that was stopped goes on with the next seed.
 """
 

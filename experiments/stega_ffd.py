@@ -5,8 +5,8 @@
 Toy faces (DF and F2F, learnt and tested with other people), mixed into drawn textures with strength
 β and rounded to 8 bits. Arms: the detector on raw faces; that same detector on stego pictures; and
 detectors of stego pictures with all Haar bands, with LFAD, with LFAD and SFDA, with LFAD and SDA,
-with all three. Beside each AUC stands how much of the face shows: PSNR and SSIM of stego picture and
-cover.
+with all three. Beside each AUC stands how much of the face shows: PSNR and SSIM of stego picture
+and cover.
 
 Writes results/stega_ffd.json and .png. A run that was stopped goes on with the next seed.
 """
@@ -58,17 +58,17 @@ def measure(net: StegaFFD, frames: ToyFaces) -> Figures:
         f"auc_{kind}": float(metrics.auc(np.r_[scores["real"], scores[kind]], labels))
         for kind in KINDS
     }
-    sent, given = (np.concatenate(x).transpose(0, 2, 3, 1) for x in (pictures, covers))
+    sent, given = np.concatenate(pictures), np.concatenate(covers)
     found["auc"] = float(np.mean([found[f"auc_{kind}"] for kind in KINDS]))
-    found["psnr"] = float(np.mean(psnr(255 * sent, np.rint(255 * given))))
-    found["ssim"] = float(np.mean(ssim(255 * sent, np.rint(255 * given))))
+    found["psnr"] = float(np.mean(psnr(sent, given)))
+    found["ssim"] = float(np.mean(ssim(sent, given)))
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120, help="of each detector")
+    parser.add_argument("--steps", type=int, default=100, help="of each detector")
     parser.add_argument("--strength", type=float, default=0.12)
     parser.add_argument("--out", type=Path, default=RESULTS / "stega_ffd.json")
     args = parser.parse_args()
