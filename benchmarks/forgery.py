@@ -244,7 +244,7 @@ def spread(values: Sequence[float]) -> float:
 
 def markdown(rows: Mapping[str, Any], args: argparse.Namespace, sizes: Mapping[str, int]) -> str:
     """The table as the docs show it."""
-    columns = [*KINDS, "mean held out", "mean seen", "held out, other sources"]
+    columns = [*args.kinds, "mean held out", "mean seen", "held out, other sources"]
     lines = [
         "# Forged faces: which method finds a kind that it never saw?",
         "",

@@ -68,7 +68,7 @@ def measure(net: StegaFFD, frames: ToyFaces) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=100, help="of each detector")
+    parser.add_argument("--steps", type=int, default=250, help="of each detector")
     parser.add_argument("--strength", type=float, default=0.12)
     parser.add_argument("--out", type=Path, default=RESULTS / "stega_ffd.json")
     args = parser.parse_args()
