@@ -1,6 +1,7 @@
 """Detectors by name or file, and networks on a backbone, for those who train."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -38,8 +39,10 @@ def load(
         >>> network = telltale.load("moe_ffd", backbone="vit_base_patch16_224.augreg_in21k")
 
     Args:
-        method: A slug of the catalogue, or the ``.onnx`` file of an exported method with its
-            card, a ``.toml`` of the same stem, beside it. By default the first that ships weights.
+        method: A slug of the catalogue; the ``.onnx`` file of an exported method with its card, a
+            ``.toml`` of the same stem, beside it; or the folder of a training run, whose exported
+            file is taken if it is not older than the run's weights, else made elsewhere. By
+            default the first that ships weights.
         task: Choose among the shipped ones by what they look at: "faces", "pictures", …
         threads: Threads inside a network call; 0 = all cores.
         backbone: A trunk's name, its settings or the trunk: gives the method's network on it, an
@@ -55,20 +58,57 @@ def load(
         if method is None:
             raise ValueError("want a method to build on the backbone, got none")
         return build(os.fspath(method), backbone=backbone)
+    from telltale.catalog import cards
     from telltale.detector import Detector
 
     if method is None:
         return Detector.load(_default(task).slug, threads=threads)
     if task is not None:
         raise ValueError(f"want a method or a task, got both: {os.fspath(method)!r} and {task!r}")
-    path = Path(method)
+    path, name = Path(method), os.fspath(method)
+    if path.suffix.lower() in {".safetensors", ".pt", ".pth", ".ckpt"}:
+        raise ValueError(f"{path}: give the folder of the run that it belongs to: {path.parent}")
     if path.suffix.lower() != ".onnx":
-        return Detector.load(os.fspath(method), threads=threads)
+        if path.is_dir() and name not in cards():
+            return _of_run(path, threads)
+        if len(path.parts) > 1:
+            raise ValueError(f"{path}: no such exported .onnx file or folder of a run")
+        return Detector.load(name, threads=threads)
     card = _card_beside(path)
     for weights in card.weights:
         if weights.file == path.name:
             return Detector(card, weights, folder=path.parent, threads=threads)
     raise ValueError(f"{path.with_suffix('.toml')}: has no weights entry for {path.name}")
+
+
+def _of_run(folder: Path, threads: int) -> "Detector":
+    """The detector that a run's folder holds, exported if need be."""
+    weights = folder / "weights.safetensors"
+    since = weights.stat().st_mtime if weights.exists() else 0.0
+    exported = [
+        path
+        for path in sorted(folder.glob("*.onnx"))
+        if path.with_suffix(".toml").exists() and path.stat().st_mtime >= since
+    ]
+    if len(exported) > 1:
+        names = ", ".join(path.name for path in exported)
+        raise ValueError(f"{folder}: holds several exported methods, name one of {names}")
+    if exported:
+        return load(exported[0], threads=threads)
+    from telltale.export import export_run  # above this row: of loading, only this needs torch
+    from telltale.runs import read_run
+
+    slug = read_run(folder).slug
+    try:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            return load(export_run(folder, Path(elsewhere) / f"{slug}.onnx"), threads=threads)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "telltale":
+            raise
+        raise ValueError(
+            f"{folder}: is not exported, which needs {error.name}: "
+            "pip install 'telltale-vision[train]'"
+        ) from None
 
 
 def _default(task: str | None) -> "Card":

@@ -295,7 +295,7 @@ def test_a_detector_runs_over_datasets_of_the_field(
                     path = tmp_path / root / name / str(clip) / "0" / f"{frame}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.new("RGB", (4, 4), (grey + clip,) * 3).save(path)
-    monkeypatch.setattr(running, "load", lambda what: Brightness())
+    monkeypatch.setattr(running, "load", lambda what, threads: Brightness())
     datas = [tmp_path / "one", Path(f"wilddeepfake:{tmp_path / 'two'}")]
     protocol = Protocol(suite="cross-dataset", frames=2, resamples=20)
     grid = verb.compare({"b": "b"}, datas, protocol)

@@ -42,7 +42,8 @@ def scan(  # noqa: PLR0913  # an option each
     ] = None,
     task: Annotated[str | None, typer.Option(help="What to look at: faces, …")] = None,
     method: Annotated[
-        str | None, typer.Option(help="A slug (see: telltale methods) or an exported .onnx file.")
+        str | None,
+        typer.Option(help="A slug (see: telltale methods), an exported .onnx, or a run's folder."),
     ] = None,
     video_fps: Annotated[float, typer.Option(help="Frames to look at for each second.")] = 1.0,
     workers: Annotated[

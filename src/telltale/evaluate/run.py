@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from telltale.evaluate.predictions import (
 )
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
 from telltale.evaluate.tables import write_text
+from telltale.loading import load
 
 if TYPE_CHECKING:
     from telltale.detector import Detector
@@ -60,7 +60,7 @@ def evaluate(
         return _judged(read_predictions(path), protocol, protocol.threshold, _identity(path))
     if data is None:
         raise ValueError(f"{what}: a detector needs data: a manifest, CSV with path, label, …")
-    return evaluate_detector(load(what), data, protocol, keep=keep, track=track)
+    return evaluate_detector(load(what, threads=1), data, protocol, keep=keep, track=track)
 
 
 def evaluate_detector(
@@ -164,7 +164,7 @@ def compare(
             continue
         if not datas or (len(datas) > 1 and protocol.suite != "cross-dataset"):
             raise ValueError(f"{what}: {protocol.suite} needs data: one manifest; got {len(datas)}")
-        detector = load(what)
+        detector = load(what, threads=1)
         made_with |= _which(detector)
         for data in datas:
             answers = predict(detector, data, protocol, keep=keep, track=track)
@@ -185,25 +185,6 @@ def check_left_out(run: Path, kind: str) -> None:
             f"{run}: is no run to judge on {kind}: it left out {left or 'nothing'}; "
             f"train it with --set 'data.leave_out=[\"{kind}\"]'"
         )
-
-
-def load(what: str | Path) -> "Detector":
-    """A detector by its slug, from an ``.onnx`` file with its card beside it, or of a run.
-
-    A run is the folder that ``telltale train`` writes; it is exported first, elsewhere.
-    """
-    from telltale.loading import load as ready  # a CSV needs no network
-
-    path = Path(what)
-    if path.suffix.lower() in {".safetensors", ".pt", ".pth", ".ckpt"}:
-        raise ValueError(f"{path}: give the folder of the run that it belongs to: {path.parent}")
-    if not path.is_dir():
-        return ready(what, threads=1)
-    from telltale.export import export_run
-    from telltale.runs import read_run
-
-    with tempfile.TemporaryDirectory() as folder:
-        return ready(export_run(path, Path(folder) / f"{read_run(path).slug}.onnx"), threads=1)
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
