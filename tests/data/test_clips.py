@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filmed import SIZE, film
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from filmed import SIZE, film
 from telltale.data.clips import Clip, Cut, clips_of, cut_clip, evenly
 from telltale.data.manifest import Row
 from telltale.media import MediaError
