@@ -12,8 +12,8 @@ with the progressive controller (PLC) too, which is the whole method.
 
 Found (3 seeds, 100 steps), AUC of B: CE 0.91, with jittered colours 0.73 ± 0.05, with the pair
 losses 0.75 ± 0.01, with PLC 0.71 ± 0.01. The shortcut was not taken: this CNN's high pass makes
-noise easier than tint, so there was nothing to unlearn, and jittered colours only slow the learning.
-The pair losses shrink the spread over seeds; PLC helps nothing.
+noise easier than tint, so there was nothing to unlearn, and jittered colours only slow the
+learning. The pair losses shrink the spread over seeds; PLC helps nothing.
 
 Writes results/cfm.json and .png. A run that was stopped goes on with the next seed.
 """

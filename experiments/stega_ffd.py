@@ -8,6 +8,10 @@ detectors of stego pictures with all Haar bands, with LFAD, with LFAD and SFDA, 
 with all three. Beside each AUC stands how much of the face shows: PSNR and SSIM of stego picture
 and cover.
 
+Found (2 seeds, 250 steps): the gap is total, as expected: a detector of raw faces (AUC 1.00) is at
+chance on stego pictures (0.49 to 0.50) while little shows (PSNR 30.7 dB, SSIM 0.98). At this budget
+no arm learnt from stego pictures at all (0.47 to 0.55), so the parts' worth is not shown here.
+
 Writes results/stega_ffd.json and .png. A run that was stopped goes on with the next seed.
 """
 
