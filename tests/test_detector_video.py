@@ -80,5 +80,5 @@ def test_a_face_in_one_frame_is_counted_beside_others_and_told_alone(detector: D
     one = scene((astronaut, 110, 128))
     (finding,) = detector.detect_frames([Frame(0.0, one), Frame(1.0, both), Frame(2.0, one)])
     assert finding.about == "the face, 0.0 to 2.0 s"
-    assert "1 more faces were seen in one frame only" in " ".join(finding.notes)
+    assert "faces seen in one frame only, and left out: 1" in " ".join(finding.notes)
     assert len(detector.detect_frames([Frame(0.0, both)])) == 2

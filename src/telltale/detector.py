@@ -26,7 +26,7 @@ from telltale.metrics import log_odds
 from telltale.records import Card, Finding, Region, Weights
 
 Pixels = NDArray[np.uint8]
-FOLLOWED = "{} more faces were seen in one frame only and left out; --video-fps looks at more"
+FOLLOWED = "faces seen in one frame only, and left out: {}; --video-fps looks at more frames"
 CONTEXT = 2.0  # sides of the face's square that a degradation acts on: codecs look round a face
 
 
