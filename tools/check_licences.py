@@ -20,7 +20,7 @@ ALLOWED = (  # each a whole word of the licence's name or SPDX expression
 )
 # GPL in any form must be named here with the reason why it does no harm.
 REVIEWED = {
-    "av": "extra `video`: its wheels carry x264 and x265 (GPL-2.0); `telltale stress` calls x264 if there; "
+    "av": "extra `video`: its wheels carry x264 and x265 (GPL-2.0); only stress calls x264; "
     "who passes the wheel on can build PyAV against an FFmpeg of their own instead",
     "pi-heif": "extra `heif`: BSD-3-Clause itself; its wheels link libheif and libde265 (LGPL-3.0)",
 }
