@@ -212,6 +212,8 @@ def test_the_command_writes_tables_and_curves(tmp_path: Path, run: Run, method: 
         (("--on", "faces"), "on pictures or on crops, got 'faces'"),
         (("--split", "val"), "no row has split 'val'; there are test"),
         (("--resamples", 0), "one resample or more"),
+        (("--video-fps", 0), "video_fps above 0"),
+        (("--workers", 0), "one worker or more, got 0"),
         (("--out", "{}/manifest.csv"), "manifest.csv: is no folder to write to"),
     ],
 )

@@ -27,6 +27,7 @@ def stress(  # noqa: PLR0913  # an option each
         typer.Option(help="Write curves and tables; a stopped run goes on.", metavar="FOLDER"),
     ] = None,
     split: Annotated[str, typer.Option(help="Rows of the data.")] = "test",
+    video_fps: Annotated[float, typer.Option(help="Frames to look at for each second.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
     resamples: Annotated[int, typer.Option(help="Draws for each interval.")] = 1000,
     workers: Annotated[
@@ -40,7 +41,7 @@ def stress(  # noqa: PLR0913  # an option each
     from telltale import stress as test
 
     codes = tuple(code.strip().upper() for code in kinds.split(",") if code.strip())
-    plan = test.Plan(kinds=codes, on=on, split=split, seed=seed, resamples=resamples)
+    plan = test.Plan(codes, on, split, seed, resamples, video_fps)
     test.kinds(codes)  # a wrong one is said before networks are loaded
     found = test.stress(
         test.detectors(what),

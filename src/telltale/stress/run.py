@@ -79,6 +79,8 @@ def stress(
     plan = plan or Plan()
     if not detectors:
         raise ValueError("want a detector or more, got none")
+    if workers is not None and workers < 1:
+        raise ValueError(f"want one worker or more, got {workers}")
     chosen = kinds(plan.kinds)
     manifest = read_manifest(data).of_split(plan.split)
     if len({row.label for row in manifest.rows}) < 2:
