@@ -3,7 +3,8 @@
     python benchmarks/forgery_steps.py --methods osdfd moe_ffd --rounds 3
 
 Each method of the catalogue trains on its paper's settings, on one trunk for all that take a ViT
-and on its own for the others. Beside it run, on the same trunk and batch and in the same round, a
+and on its paper's for the others; one that trains in stages is timed in the last, on its own
+detector. Beside it run, on the same trunk and batch and in the same round, a
 linear head on the frozen trunk, which runs without gradients, and full fine-tuning. A way has a
 process of its own; a ratio is the median over the rounds. Writes benchmarks/FORGERY.md.
 """
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 from bench import HERE, Result, ratio, run
 
 from telltale import catalog
-from telltale.nn.backbones import backbone, maker
+from telltale.nn.backbones import SHAPES, backbone, maker
 from telltale.recipe import read_recipe
 
 RESULTS = HERE / "FORGERY.md"
@@ -34,12 +35,15 @@ DOUBLED = {
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {"moe_ffd": {"experts doubled": DOUBLED}}
 
 
+LAST_STAGE = {"hider_steps": 0, "teacher_steps": 0}
+
+
 class Contender(NamedTuple):
     """One row: a method with settings, on a trunk."""
 
     name: str
     slug: str
-    backbone: Mapping[str, Any]
+    trunk: Mapping[str, Any]
     method: Mapping[str, Any]
 
 
@@ -47,7 +51,9 @@ def main() -> None:
     slugs = [slug for slug, card in catalog.cards().items() if ".faces." in card.network]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--methods", nargs="+", choices=slugs, default=slugs, metavar="SLUG")
-    parser.add_argument("--backbone", default="vit_small", help="the ViT of those that take one")
+    parser.add_argument(
+        "--backbone", default="vit_small", choices=[*SHAPES], help="the ViT of those that take one"
+    )
     parser.add_argument("--batch", type=int, default=8, help="pictures, an even number")
     parser.add_argument("--steps", type=int, default=3, help="counted steps of a way and round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -59,13 +65,15 @@ def main() -> None:
     contenders = [one for slug in options.methods for one in of_method(slug, options.backbone)]
     costs = {"batch": options.batch, "steps": options.steps}
     rows = []
-    for trunk in unique(one.backbone for one in contenders):
-        group = [one for one in contenders if one.backbone == trunk]
+    for trunk in unique(one.trunk for one in contenders):
+        group = [one for one in contenders if one.trunk == trunk]
         runs = [one_round(trunk, group, costs) for _ in range(options.rounds)]
         new = [row(one, runs) for one in group]
         print(*new, sep="\n", flush=True)
         rows += new
-    merged = inference({"name": options.backbone}, options.rounds, costs)
+    merged = inference(
+        {"name": options.backbone, "size": SHAPES[options.backbone].size}, options.rounds, costs
+    )
     print(merged, flush=True)
     write(options, rows, merged)
     print(f"wrote {options.out}")
@@ -74,13 +82,16 @@ def main() -> None:
 def of_method(slug: str, vit: str) -> Iterator[Contender]:
     """A method with its paper's settings and its variants, on the ViT or on its own trunk."""
     tables = read_recipe("paper", slug)
-    table = {"name": vit}
-    if maker(tables["backbone"]["name"]) is not backbone:
-        table = {k: v for k, v in tables["backbone"].items() if k != "weights"}
-    method = tables.get("method", {})
-    yield Contender(slug, slug, table, method)
+    method, size = tables.get("method", {}), tables["data"]["size"]
+    if "backbone" not in tables:
+        trunk, method = {"slug": slug, "size": size}, {**method, **LAST_STAGE}
+    elif maker(tables["backbone"]["name"]) is backbone:
+        trunk = {"name": vit, "size": SHAPES[vit].size}
+    else:
+        trunk = {"name": tables["backbone"]["name"], "size": size}
+    yield Contender(slug, slug, trunk, method)
     for name, settings in VARIANTS.get(slug, {}).items():
-        yield Contender(f"{slug}, {name}", slug, table, {**method, **settings})
+        yield Contender(f"{slug}, {name}", slug, trunk, {**method, **settings})
 
 
 def one_round(
@@ -88,18 +99,18 @@ def one_round(
 ) -> dict[str, Result]:
     """Every way of one trunk, one after the other."""
     found = {
-        way: run(way, json.dumps({"backbone": trunk, **costs}), "forgery_ways.py")
+        way: run(way, json.dumps({"trunk": trunk, **costs}), "forgery_ways.py")
         for way in ("head", "full")
     }
     for one in group:
-        settings = {"backbone": trunk, "method": one.method, **costs}
+        settings = {"trunk": trunk, "method": one.method, **costs}
         found[one.name] = run(one.slug, json.dumps(settings), "forgery_ways.py")
     return found
 
 
 def inference(trunk: Mapping[str, Any], rounds: int, costs: Mapping[str, int]) -> str:
     """Time of merged low-rank updates over that of the plain trunk, forward passes."""
-    settings = json.dumps({"backbone": trunk, **costs, "steps": 5 * costs["steps"]})
+    settings = json.dumps({"trunk": trunk, **costs, "steps": 5 * costs["steps"]})
     runs = [
         {way: run(way, settings, "forgery_ways.py") for way in ("plain", "merged")}
         for _ in range(rounds)
@@ -116,7 +127,7 @@ def row(one: Contender, runs: list[dict[str, Result]]) -> str:
     ]
     cells = (
         one.name,
-        str(one.backbone["name"]),
+        one.trunk.get("name", "its own") + f", {one.trunk['size']} px",
         f"{first['trained'] / 1e6:.2f} M of {runs[0]['full']['trained'] / 1e6:.2f} M",
         ratio(runs, one.name, "head"),
         ratio(runs, one.name, "full"),

@@ -3,13 +3,15 @@
     python benchmarks/forgery_ways.py WAY SETTINGS        prints one line of JSON, as ways.py does
 
 WAY is ``head`` (frozen trunk, linear head), ``full`` (everything trained), a method's slug, or for
-inference ``plain`` and ``merged``. SETTINGS is JSON: the backbone's table, the method's settings,
-the batch and the steps. Weights and pictures are random: neither changes the time.
+inference ``plain`` and ``merged``. SETTINGS is JSON: the trunk, the method's settings, the batch
+and the steps. Weights and pictures are random: neither changes the time.
 """
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from ways import Timed, report, timed, train
 from telltale import catalog
 from telltale.faces.vit_lora_scl import ViTLoRASCL
 from telltale.nn.backbones import maker
+from telltale.nn.convnets import convnet
 
 
 def main() -> None:
@@ -45,54 +48,63 @@ class Linear(nn.Module):
         self.head = nn.Linear(width, 2)
 
     def embed(self, images: Tensor) -> Tensor:
-        found = self.backbone(images)
-        last: Tensor = found if isinstance(found, Tensor) else found[-1]
+        found: Any = self.backbone(images)
+        maps = getattr(found, "maps", found)
+        last: Tensor = maps if isinstance(maps, Tensor) else maps[-1]
         return last[:, 0] if last.ndim == 3 else last.mean((2, 3)) if last.ndim == 4 else last
 
 
 def method(
-    slug: str, *, backbone: Mapping[str, Any], method: Mapping[str, Any], batch: int, steps: int
+    slug: str, *, trunk: Mapping[str, Any], method: Mapping[str, Any], batch: int, steps: int
 ) -> Timed:
     """Steps of a method as ``fit`` makes them: its loss on the words of its card."""
-    network: Any = catalog.build(slug, backbone=dict(backbone), **method)
-    words = words_of_a_batch(batch, pixels_of(network.backbone))
+    modules = {"backbone": module_of(trunk)} if "name" in trunk else {}
+    network: Any = catalog.build(slug, **modules, **method)
+    words = words_of_a_batch(batch, trunk["size"])
     given = {word: words[word] for word in catalog.card(slug).learns_from}
     return train(network.train(), lambda: sum(network.loss(**given).values()), steps)
 
 
-def linear(way: str, *, backbone: Mapping[str, Any], batch: int, steps: int) -> Timed:
+def linear(way: str, *, trunk: Mapping[str, Any], batch: int, steps: int) -> Timed:
     """Steps of a linear head, of everything ("full") or of the head alone."""
-    trunk = maker(backbone["name"])(**backbone)
-    pixels = pixels_of(trunk)
-    network = Linear(trunk.requires_grad_(way == "full"), pixels).train()
-    words = words_of_a_batch(batch, pixels)
+    network = Linear(module_of(trunk), trunk["size"])
+    network.backbone.requires_grad_(way == "full")
+    words = words_of_a_batch(batch, trunk["size"])
 
     def loss() -> Tensor:
         with torch.set_grad_enabled(way == "full"):
             features = network.embed(words["images"])
         return F.cross_entropy(network.head(features), words["labels"])
 
-    return train(network, loss, steps)
+    return train(network.train(), loss, steps)
 
 
 @torch.no_grad()
-def infer(way: str, *, backbone: Mapping[str, Any], batch: int, steps: int) -> Timed:
+def infer(way: str, *, trunk: Mapping[str, Any], batch: int, steps: int) -> Timed:
     """Forward passes of a trunk with a linear head, or of ViT-LoRA-SCL with its updates folded."""
-    trunk = maker(backbone["name"])(**backbone)
-    pixels = pixels_of(trunk)
+    images = words_of_a_batch(batch, trunk["size"])["images"]
     if way == "plain":
-        plain = Linear(trunk, pixels).eval()
-        images = words_of_a_batch(batch, pixels)["images"]
+        plain = Linear(module_of(trunk), trunk["size"]).eval()
         return timed(lambda: plain.head(plain.embed(images)), steps, {})
-    network = ViTLoRASCL(trunk).eval()
+    network = ViTLoRASCL(module_of(trunk)).eval()
     network.merge()
-    images = words_of_a_batch(batch, pixels)["images"]
     return timed(lambda: network(images), steps, {})
 
 
-def pixels_of(trunk: Any) -> int:
-    """The side of the pictures that a trunk was built for."""
-    return int(trunk.shape.size)
+def module_of(trunk: Mapping[str, Any]) -> nn.Module:
+    """A trunk of a maker's table {name, size}, or of {slug, size} the method's own detector."""
+    if "slug" in trunk:
+        return catalog.build(trunk["slug"]).get_submodule("detector")
+    make = maker(trunk["name"])
+    if make is not convnet:
+        return make(**trunk)
+    import timm
+    from safetensors.torch import save_file
+
+    model = timm.create_model(trunk["name"], pretrained=False, num_classes=0)
+    with tempfile.TemporaryDirectory() as folder:  # without a file it would ask the hub
+        save_file(model.state_dict(), Path(folder) / "random.safetensors")
+        return make(**trunk, weights=Path(folder) / "random.safetensors")
 
 
 def words_of_a_batch(batch: int, pixels: int) -> dict[str, Tensor]:
@@ -105,6 +117,7 @@ def words_of_a_batch(batch: int, pixels: int) -> dict[str, Tensor]:
         "masks": (torch.rand(batch, 1, pixels, pixels) > 0.5).float() * labels.view(-1, 1, 1, 1),
         "domains": labels * (1 + torch.arange(batch) // 2 % 4),
         "partners": images[labels == 0].repeat_interleave(2, 0),
+        "covers": torch.rand(batch, 3, pixels, pixels),
     }
 
 

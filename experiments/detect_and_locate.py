@@ -5,12 +5,17 @@
 Small trunks learn from two kinds of toy forgery, DF and F2F, and are tested on all four with people
 that they never saw. Four arms differ in their supervision: the label alone, with noise maps, with
 masks, with both. Each gives per kind the AUC and the mean IoU of its mask with the true one at
-log-odds 0; where no term asks for masks, the mask is whatever the attention made of it. Two more
-arms see the pictures without their high pass, for twice as long: there the noise maps have
-something to teach.
+log-odds 0; where no term asks for masks, nothing trains that head and its mask says nothing. Two
+more arms see the pictures without their high pass, for twice as long.
 
 As the brief has it, the noise map is a noise *level*, 20·|grey - 3 × 3 mean|, not the method's own
 signed residual: scaled to the maps' size, white noise averages out.
+
+Found (three seeds): masks are learnt where the forgery was (IoU 0.88 of DF and 0.80 of F2F, against
+0.13 and 0.12 untrained) and are empty on kinds not seen. AUC is 1.00 on those seen in every arm with
+the high pass, and 0.50 to 0.64 on the others, with no difference beyond the seeds'. Without the high
+pass, noise maps did harm: at weight 1 their loss stays at that of a constant map, 0.27, and in so
+few steps the label is not learnt in two seeds of three (AUC seen 0.59 against 0.98 without them).
 
 Writes results/detect_and_locate.json and .png. A run that was stopped goes on with the next seed.
 """
