@@ -143,7 +143,9 @@ def in_force(slug: str, tables: Tables, settings: Mapping[str, Any] | None = Non
             raise ValueError(f"want a setting as table.key, such as fit.steps, got {where!r}")
         _want(name, known, "a recipe")
         merged[name][key] = value
-    method = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    usual = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    # Lists, as TOML and JSON have them: a run's record has to read back as it was.
+    method = {k: [*v] if isinstance(v, tuple) else v for k, v in usual.items()}
     for key in merged["method"]:
         _want(key, method, slug, "setting")
     method |= merged["method"]
