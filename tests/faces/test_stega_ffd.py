@@ -227,6 +227,49 @@ def test_12_each_part_can_be_left_out(parts: str) -> None:
     assert len(network.detector.attentions) == (2 if "sfda" in parts else 0)
 
 
+@pytest.mark.parametrize(
+    ("parts", "count"),
+    [
+        ("", 2_795_810),
+        ("lfad", 2_796_898),  # 27 · 32 weights fewer for the low band; guide 896, gate 1,056
+        ("sfda", 3_503_654),  # attentions 706,948, guide 896
+        ("lfad+sfda", 3_503_846),
+        ("lfad+sfda+sda", 2 * 3_503_846 + 86_464),  # the teacher, and P after each stage
+    ],
+)
+def test_12_each_part_has_its_weights(parts: str, count: int) -> None:
+    with torch.device("meta"):
+        network = StegaFFD(hider="mix", parts=parts)
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+def test_the_hiding_network_learns_to_hide() -> None:
+    torch.manual_seed(0)
+    network = detector(hider="hinet", hider_steps=40)
+    network.hider = HidingNetwork(blocks=2, growth=8)
+    batch = {"images": faces(), "labels": torch.arange(4) % 2, "covers": covers()}
+    steps = fit(network, [batch] * 40, adam(network, lr=3e-3))
+    costs = [step.losses["recovery"] for step in steps]
+    assert costs[-1] < 0.7 * costs[0]
+    assert network.stage == "detector"  # no teacher's steps were asked for
+
+
+def test_only_what_its_stage_trains_moves() -> None:
+    network = detector(hider="hinet", hider_steps=1, teacher_steps=1)
+    network.hider = HidingNetwork(blocks=1, growth=4)
+    parts = ("hider", "teacher", "detector")
+    batch = {"images": faces(), "labels": torch.arange(4) % 2, "covers": covers()}
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    for stage, _ in zip(parts, fit(network, [batch] * 3, adam(network, lr=1e-2)), strict=True):
+        moved = {
+            name.partition(".")[0]
+            for name, p in network.named_parameters()
+            if not torch.equal(p, before[name])
+        }
+        assert moved & {*parts} == {stage}
+        before = {name: p.clone() for name, p in network.named_parameters()}
+
+
 def test_it_learns_in_stages() -> None:
     network = detector(hider="hinet", hider_steps=1, teacher_steps=1)
     seen = []
@@ -249,13 +292,10 @@ def test_says_what_settings_it_wants(settings: dict[str, object], text: str) -> 
         detector(**settings)
 
 
-def test_says_what_covers_it_wants() -> None:
+def test_says_what_pictures_and_width_it_wants() -> None:
     with pytest.raises(ValueError, match="want float covers"):
         detector().hide(faces(), covers()[:2])
     with pytest.raises(ValueError, match="want uint8 pictures"):
         detector().score(faces())
-
-
-def test_a_detector_wants_an_even_width() -> None:
     with pytest.raises(ValueError, match="an even width"):
         Detector(7, 1, lfad=True, sfda=True)
