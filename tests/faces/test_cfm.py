@@ -2,14 +2,16 @@
 
 import copy
 import math
+from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from telltale.faces.cfm import CFM, FIRST_STEPS, components, local_loss, projection
-from telltale.fit import adam, fit
+from telltale.faces.cfm import CFM, FIRST_STEPS, components, local_loss, principal, projection
+from telltale.fit import adam, checkpoint, fit, resume
 from telltale.nn.backbones import backbone
 from telltale.nn.convnets import convnet
 from telltale.nn.views import degraded, geometry, moved
@@ -73,6 +75,29 @@ def test_3_it_follows_after_each_step_but_the_last(batch: dict[str, Tensor]) -> 
     for _ in fit(network, [batch] * 2, adam(network, lr=1e-2)):
         states.append((network.project[0].weight.clone(), network.slow[1].get_buffer("0.weight")))
     torch.testing.assert_close(states[1][1], 0.5 * started + 0.5 * states[0][0])
+
+
+@pytest.mark.parametrize("plc", ["mask", "pca"])
+def test_a_resumed_run_is_the_same_to_the_bit(
+    batch: dict[str, Tensor], tmp_path: Path, plc: str
+) -> None:
+    def begun() -> tuple[CFM, torch.optim.Optimizer]:
+        network = detector(plc=plc, augment=0.5, momentum=0.9)
+        return network, adam(network, lr=1e-2)
+
+    whole, optimizer = begun()
+    reports = [*fit(whole, [batch] * 10, optimizer)]
+    killed, optimizer = begun()
+    for step in islice(fit(killed, [batch] * 10, optimizer), 7):
+        if step.number == 6:  # the controller is at work by then
+            assert killed._passing() < 64
+            checkpoint(tmp_path / "state.safetensors", killed, optimizer, 6)
+    again, optimizer = begun()
+    torch.rand(3)
+    done = resume(tmp_path / "state.safetensors", again, optimizer)
+    assert [*fit(again, [batch] * 4, optimizer, done=done)] == reports[6:]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
 
 
 def test_4_no_gradient_reaches_the_slow_copy_and_the_predictor_learns(
@@ -177,6 +202,35 @@ def test_11_the_components_that_differ_most_pass_first() -> None:
     network.negative[planted] += 1
     network.steps += FIRST_STEPS + 1
     assert network.mask()[planted].all()
+
+
+def test_11_principal_directions_pass_in_the_order_of_their_variance() -> None:
+    torch.manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(64, 64)).Q
+    spread = torch.logspace(0, -3, 64)
+    rows = 2 + torch.randn(4096, 64) * spread @ axes
+    mean, found = principal(rows, 10)
+    torch.testing.assert_close(found.mT @ found, torch.eye(10), atol=1e-4, rtol=0)
+    kept = (rows - mean) @ found @ found.mT
+    lost = ((rows - mean) - kept).var(0).sum()
+    torch.testing.assert_close(lost, spread[10:].square().sum(), rtol=0.1, atol=0)
+
+
+def test_11_with_principal_directions_features_are_still_the_means_of_their_maps() -> None:
+    network, random = detector(plc="pca", plc_steps=10_000), torch.Generator().manual_seed(1)
+    maps = torch.rand(6, 64, 3, 3, generator=random)
+    pooled, labels = maps.mean((2, 3)), torch.arange(6) % 2
+    for number in range(200):
+        network._note(torch.full((6, 64), float(number)) + pooled, labels)
+    assert int(network.queued) == len(network.queue) == 1024
+    assert torch.equal(network.queue[:6], 199 + pooled)  # the newest first
+    features, places = network.controlled(pooled, maps)
+    torch.testing.assert_close(places.mean((2, 3)), features, atol=1e-3, rtol=0)
+    moved_places = places.movedim(1, -1).reshape(-1, 64) - network.queue.mean(0)  # (54, 64)
+    assert torch.linalg.matrix_rank(moved_places, atol=1e-2) == network._passing() == 17
+    network.plc_steps = 1  # all pass: nothing may change
+    for found, given in zip(network.controlled(pooled, maps), (pooled, maps), strict=True):
+        assert torch.equal(found, given)
 
 
 def test_12_a_face_and_its_counterpart_share_their_geometry() -> None:

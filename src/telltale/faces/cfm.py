@@ -14,7 +14,9 @@ Forgery Detection", IEEE TIFS 2024, arXiv:2304.12489. Networks, sizes and consta
 Assumed: both losses' formulas, λ₁ = λ₂ = 1, ρ = ¼, the augmentations (`nn/views.py`) and PLC, since
 neither the paper's text at hand nor its code gives them: a **reconstruction**, each part an option.
 Departures: the slow copy follows at the beginning of the next step instead of the end of this one,
-which is the same but for the very last step. Any trunk that gives maps or tokens will do.
+which is the same but for the very last step. Pixels are normalised as the trunk's weights expect;
+the authors' code has 0.5 ± 0.5 even for EfficientNet-B4. Both faces of a pair are anchors. Any
+trunk that gives maps or tokens will do.
 """
 
 import copy
@@ -34,6 +36,7 @@ MARGIN, SCALE, PAIR_MARGIN = 0.25, 24.0, 1.5  # β, γ, and the margin of the ot
 FIRST_SHARE, FIRST_STEPS = 0.25, 100  # of the components; steps until the class means are known:
 # at most, in a short training a tenth of ``plc_steps``
 MEAN_MOMENTUM = 0.99  # of the class means
+QUEUE = 1024  # features that principal directions are taken from
 
 
 class CFM(nn.Module):
@@ -44,7 +47,8 @@ class CFM(nn.Module):
             C; trained whole.
         ins_loss: "circle", or "pair": max(1.5 + s_n - s_p, 0).
         local_ratio: ρ in (0, 1].
-        plc: Progressive learning controller, "mask" or "off".
+        plc: Progressive learning controller: "mask" passes channels; "pca" passes principal
+            directions of the last 1024 features, at the cost of an SVD a step; "off".
         plc_steps: Steps after which all components pass: half of the training.
         momentum: m of the slow copy, in [0, 1].
         weights: λ₁ and λ₂.
@@ -57,6 +61,8 @@ class CFM(nn.Module):
     positive: Tensor
     negative: Tensor
     steps: Tensor
+    queue: Tensor
+    queued: Tensor
 
     def __init__(
         self,
@@ -74,9 +80,9 @@ class CFM(nn.Module):
         width = getattr(backbone, "width", None)
         if not isinstance(width, int):
             raise ValueError(f"want a backbone with a width, got {type(backbone).__name__}")
-        if ins_loss not in ("circle", "pair") or plc not in ("mask", "off"):
+        if ins_loss not in ("circle", "pair") or plc not in ("mask", "pca", "off"):
             raise ValueError(
-                f"ins_loss must be 'circle' or 'pair' and plc 'mask' or 'off', "
+                f"ins_loss must be 'circle' or 'pair' and plc 'mask', 'pca' or 'off', "
                 f"got {ins_loss!r} and {plc!r}"
             )
         if not (0 < local_ratio <= 1 and 0 <= momentum <= 1 and 0 <= augment <= 1):
@@ -97,6 +103,9 @@ class CFM(nn.Module):
         self.register_buffer("positive", torch.zeros(width))
         self.register_buffer("negative", torch.zeros(width))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        if plc == "pca":
+            self.register_buffer("queue", torch.zeros(QUEUE, width))
+            self.register_buffer("queued", torch.zeros((), dtype=torch.int64))
         self.ins_loss, self.local_ratio, self.weights = ins_loss, local_ratio, weights
         self.plc, self.plc_steps = plc, plc_steps
         self.momentum, self.augment = momentum, augment
@@ -124,9 +133,9 @@ class CFM(nn.Module):
         pooled = maps.mean((2, 3))
         if self.training:
             self._note(pooled.detach(), labels)
-        mask = self.mask()
-        u = self.predict(self.project(pooled * mask))
-        places = self.predict_places(self.project_places(maps * mask.view(1, -1, 1, 1)))
+        pooled, maps = self.controlled(pooled, maps)
+        u = self.predict(self.project(pooled))
+        places = self.predict_places(self.project_places(maps))
         with torch.no_grad():
             slow = maps_of(self.slow[0], second)
             k, slow_places = self.slow[1](slow.mean((2, 3))), self.slow[2](slow)
@@ -135,7 +144,7 @@ class CFM(nn.Module):
         agree = F.cosine_similarity(places, slow_places, dim=1)
         differ = F.cosine_similarity(places, slow_places[counterpart], dim=1)
         return {
-            "ce": F.cross_entropy(self.head(pooled * mask), labels),
+            "ce": F.cross_entropy(self.head(pooled), labels),
             "ins": self.weights[0] * self._compare(alike, unlike),
             "loc": self.weights[1] * local_loss(agree, differ, self.local_ratio),
         }
@@ -148,14 +157,27 @@ class CFM(nn.Module):
             for name, weight in module.named_parameters():
                 slow.get_buffer(name).lerp_(weight, 1 - self.momentum)
 
+    def controlled(self, pooled: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """PLC: what passes of features (B, C) and of maps (B, C, H, W)."""
+        if self.plc != "pca" or self._passing() == len(self.positive):
+            mask = self.mask()
+            return pooled * mask, maps * mask.view(1, -1, 1, 1)
+        mean, onto = principal(self.queue[: int(self.queued)], self._passing())
+        places = (maps.movedim(1, -1) - mean) @ onto @ onto.mT + mean
+        return (pooled - mean) @ onto @ onto.mT + mean, places.movedim(-1, 1)
+
     def mask(self) -> Tensor:
-        """PLC: 1 for the components (C,) that pass at this step, 0 for the others."""
+        """1 for the channels (C,) that pass at this step, 0 for the others."""
         apart = (self.positive - self.negative).abs()
-        passing = components(int(self.steps), len(apart), self.plc_steps)
-        known = int(self.steps) > min(FIRST_STEPS, self.plc_steps // 10)
+        return torch.zeros_like(apart).scatter(0, apart.topk(self._passing()).indices, 1.0)
+
+    def _passing(self) -> int:
+        """K(τ), once the class means are known; until then, and out of training, all."""
+        width, step = len(self.positive), int(self.steps)
+        known = step > min(FIRST_STEPS, self.plc_steps // 10)
         if self.plc == "off" or not self.training or not known:
-            passing = len(apart)
-        return torch.zeros_like(apart).scatter(0, apart.topk(passing).indices, 1.0)
+            return width
+        return components(step, width, self.plc_steps)
 
     def _views(self, images: Tensor, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Two degraded views; a face and its counterpart share where they were cut and flipped."""
@@ -171,6 +193,9 @@ class CFM(nn.Module):
         self.positive.lerp_(pooled[labels == 0].mean(0).to(self.positive), 1 - MEAN_MOMENTUM)
         self.negative.lerp_(pooled[labels == 1].mean(0).to(self.negative), 1 - MEAN_MOMENTUM)
         self.steps += 1
+        if self.plc == "pca":
+            self.queue.copy_(torch.cat([pooled.to(self.queue), self.queue])[:QUEUE])
+            self.queued.add_(len(pooled)).clamp_(max=QUEUE)
 
     def _compare(self, alike: Tensor, unlike: Tensor) -> Tensor:
         if self.ins_loss == "circle":
@@ -217,3 +242,12 @@ def local_loss(agree: Tensor, differ: Tensor, ratio: float) -> Tensor:
 def components(step: int, width: int, steps: int) -> int:
     """K(τ): a quarter of the components at first, all after ``steps``."""
     return math.ceil(width * min(1.0, FIRST_SHARE + (1 - FIRST_SHARE) * step / steps))
+
+
+def principal(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The mean (C,) of rows (N, C) and the directions (C, count) in which they vary most.
+
+    N rows have N directions at most, so fewer than ``count`` may come back.
+    """
+    mean = rows.mean(0)
+    return mean, torch.linalg.svd(rows - mean, full_matrices=False).Vh[:count].mT
