@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -141,7 +141,7 @@ def pretrain(kept: Path, steps: int, batch: int) -> Figures:
 
 
 def learn(
-    net: Trainable,
+    net: nn.Module,
     batches: Iterator[Mapping[str, Tensor]],
     steps: int,
     lr: float,
@@ -150,7 +150,9 @@ def learn(
     """Train for so many steps, leave in eval mode; the mean loss terms of the last tenth."""
     optimizer = adam(net, lr=lr, lrs=lrs)
     last: list[Mapping[str, float]] = []
-    for step in fit(net, batches, optimizer, schedule=cosine(steps, warmup=steps // 10)):
+    for step in fit(
+        cast(Trainable, net), batches, optimizer, schedule=cosine(steps, warmup=steps // 10)
+    ):
         last.append(step.losses)
         if step.number == steps:
             break

@@ -3,11 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from telltale.faces.fa_vit import FAViT, GlobalAttention, LocalAttention, Stage, Stem, relative
+from telltale.faces.fa_vit import FAViT, GlobalAttention, LocalAttention, relative
 from telltale.fit import adam, fit
-from telltale.losses import circle
 from telltale.nn.backbones import SHAPES, backbone
 from telltale.nn.vit import Attention, ViT
 
@@ -19,6 +20,14 @@ def trunk() -> ViT:
 
 def detector() -> FAViT:
     return FAViT(trunk(), gam_dim=6, inject_layers=(0, 2))
+
+
+def moved(network: FAViT) -> FAViT:
+    """The detector with adapters that are not zero, as after training."""
+    for name, weight in network.named_parameters():
+        if name.endswith(("up.weight", "gamma")):
+            nn.init.normal_(weight, std=0.1)
+    return network
 
 
 @pytest.fixture
@@ -61,6 +70,17 @@ def test_2_gam_in_closed_form(dim: int) -> None:
     gam = GlobalAttention(Attention(width, 3), dim)
     added = sum(p.numel() for n, p in gam.named_parameters() if not n.startswith("base"))
     assert added == width * dim + 3 * width * dim + 9 * dim**2 + dim
+
+
+@pytest.mark.parametrize("train_norms", [True, False])
+def test_2_what_of_the_vit_trains(train_norms: bool) -> None:
+    vit = trunk()
+    norms = {n for n, _ in vit.named_parameters() if "norm" in n} | {"cls_token"}
+    network = FAViT(vit, inject_layers=(0,), train_norms=train_norms)
+    found = {n for n, p in network.backbone.named_parameters() if p.requires_grad}
+    adapters = {n for n in found if {*n.split(".")} & {"down", "conv", "up"}}
+    assert found - adapters == (norms if train_norms else set())
+    assert all(p.requires_grad for p in network.injectors.parameters())
 
 
 def test_3_and_4_what_learns_when(batch: dict[str, Tensor]) -> None:
@@ -106,38 +126,74 @@ def test_5_rows_sum_to_one_and_the_class_row_has_contents_alone() -> None:
 
 
 def test_6_the_first_nine_heads_look_at_one_neighbour_each() -> None:
-    lam, q, k = local()
-    rows = lam.weights(torch.zeros_like(q), k)  # contents are uniform
+    lam, q, k = local(grid=14)
+    middle = 7 * 14 + 7
+    rows = lam.weights(torch.zeros_like(q), k)[0, :, 1 + middle]  # contents are uniform
     share = torch.sigmoid(torch.ones(())).item()
-    middle, seen = 12, set()  # the middle of 5 × 5
-    for head in range(9):
-        place = (rows[0, head, 1 + middle] - share / 25) / (1 - share)
+    places = (rows - share / 196) / (1 - share)
+    for head, place in enumerate(places[:9]):
         best = int(place.argmax())
-        dx, dy = best % 5 - 2, best // 5 - 2
+        dx, dy = best % 14 - 7, best // 14 - 7
         assert (dx, dy) == (head // 3 - 1, head % 3 - 1)
-        seen.add((dx, dy))
-    assert len(seen) == 9
-    wide, _, _ = local(14)
-    weight = (relative(14)[7 * 14 + 7] @ wide.position[4]).softmax(-1).max()
-    assert weight.item() == pytest.approx(0.318, abs=1e-3)
+        assert place.max().item() == pytest.approx(0.318, abs=1e-3)
+    torch.testing.assert_close(places, (relative(14)[middle] @ lam.position.T).softmax(0).T)
+
+
+def test_6_offsets_lead_from_the_query_to_the_key() -> None:
+    offsets = relative(3)
+    assert offsets[0, 5].tolist() == [2, 1, 5]  # from the top left to the right, one row down
+    assert offsets[5, 0].tolist() == [-2, -1, 5]
+    assert not offsets[range(9), range(9)].any()
+
+
+@pytest.mark.parametrize(("heads", "looking"), [(3, 1), (4, 4), (6, 4), (12, 9), (16, 16)])
+def test_6_any_number_of_heads(heads: int, looking: int) -> None:
+    lam = LocalAttention(4 * heads, heads, 2.0)
+    assert (lam.position[:looking, 2] == -2).all()  # the third entry is -1, times the strength
+    assert (lam.position[looking:].abs() < 0.2).all()
+    torch.testing.assert_close(lam.v(torch.eye(4 * heads)), torch.eye(4 * heads))
 
 
 def test_7_the_gate_starts_at_073_and_contents_always_get_half() -> None:
     lam = LocalAttention(12, 12, 1.0)
     assert torch.sigmoid(lam.gate.exp()).mean().item() == pytest.approx(0.7311, abs=1e-4)
     gates = torch.sigmoid(torch.linspace(-8, 2, 50).exp())
-    assert (gates > 0.5).all()
-    assert (gates < 1).all()
+    assert 0.5 < gates.min() < gates.max() < 1
 
 
-def test_8_and_9_the_pairs_term_is_the_circle_loss_of_the_cosines(
-    batch: dict[str, Tensor],
-) -> None:
-    network = detector()
-    features, prototype = network.embed(batch["images"]), network.head.weight[0]
-    cosines = F.cosine_similarity(features, prototype, dim=-1)
-    want = circle(cosines[3:], cosines[:3])
-    torch.testing.assert_close(network.loss(**batch)["fal"], want)
+@pytest.mark.parametrize(
+    ("real", "fake", "value"), [(1, 0, 0.04859), (0, 1, 45.0), (1, -1, 0.2014)]
+)
+def test_8_known_values(real: float, fake: float, value: float) -> None:
+    assert fal_of([real], [fake]) == pytest.approx(value, rel=1e-3)
+
+
+@given(
+    real=st.lists(st.floats(-1, 1), min_size=3, max_size=3),
+    fake=st.lists(st.floats(-0.25, 1), min_size=3, max_size=3),
+)
+@settings(max_examples=20)
+def test_9_the_closed_form(real: list[float], fake: list[float]) -> None:
+    p, n = torch.tensor(real).double(), torch.tensor(fake).double()
+    want = F.softplus(24 * ((1 - p) ** 2 + n**2 - 0.125)).mean().item()
+    assert fal_of(real, fake) == pytest.approx(want, rel=1e-3, abs=1e-4)
+
+
+def fal_of(real: list[float], fake: list[float]) -> float:
+    """FAL of a detector whose features have these cosines with the prototype."""
+
+    class Given(FAViT):
+        def embed(self, images: Tensor) -> Tensor:
+            cosines = torch.tensor([*fake, *real], dtype=torch.float64)
+            features = torch.zeros(len(cosines), 96, dtype=torch.float64)
+            features[:, 0], features[:, 1] = cosines, (1 - cosines**2).clamp(min=0).sqrt()
+            return 3 * features
+
+    network = Given(backbone("vit_toy", size=16, depth=1), inject_layers=()).double()
+    with torch.no_grad():
+        network.head.weight[0] = 5 * torch.eye(96)[0]
+    labels = torch.tensor([1] * len(fake) + [0] * len(real))
+    return network.loss(torch.zeros(len(labels), 3, 16, 16), labels)["fal"].item()
 
 
 def test_10_scale_does_not_matter_but_who_is_real_does(batch: dict[str, Tensor]) -> None:
@@ -147,25 +203,52 @@ def test_10_scale_does_not_matter_but_who_is_real_does(batch: dict[str, Tensor])
     assert (fal - swapped).abs() > 1e-4
     with torch.no_grad():
         network.head.weight *= 7
-        network.backbone.norm.weight *= 3
-        network.backbone.norm.bias *= 3
+        for weight in network.backbone.norm.parameters():
+            weight.mul_(3)
     torch.testing.assert_close(network.loss(**batch)["fal"], fal)
 
 
 def test_11_maps_and_patches_have_the_papers_shapes() -> None:
-    field = Stem()(torch.rand(1, 3, 224, 224))
-    assert field.shape == (1, 32, 56, 56)
-    for level, (width, side) in enumerate([(64, 56), (128, 28), (256, 14)]):
-        stage = Stage(width // 2, level, 768, 14)
-        field, patches = stage(field)
-        assert field.shape == (1, width, side, side)
-        assert patches.shape == (1, 196, 768)
+    with torch.device("meta"):
+        network = FAViT(ViT(SHAPES["vit_base"]))
+        field = network.stem(torch.rand(1, 3, 224, 224))
+        assert field.shape == (1, 32, 56, 56)
+        for stage, want in zip(network.stages, [(64, 56), (128, 28), (256, 14)], strict=True):
+            field, patches = stage(field)
+            assert field.shape == (1, want[0], want[1], want[1])
+            assert patches.shape == (1, 196, 768)
 
 
-@pytest.mark.parametrize(("name", "size"), [("vit_toy", 40), ("dinov2_small", 70)])
-def test_11_other_patches_fit_too(name: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "sides"),
+    [
+        ("vit_toy", 40, [20, 20, 10, 10]),  # the stem, then the stages; ten patches a side
+        ("vit_small", 64, [16, 16, 8, 4]),
+        ("dinov2_small", 70, [17, 17, 9, 5]),  # five, by way of maps of 20, 10 and 5
+    ],
+)
+def test_11_the_maps_follow_the_patches(name: str, size: int, sides: list[int]) -> None:
     network = FAViT(backbone(name, size=size, depth=3), inject_layers=(0, 1, 2)).eval()
-    assert network(torch.rand(1, 3, size, size)).logit.shape == (1,)
+    field = network.stem(torch.rand(1, 3, size, size))
+    found = [field.shape[-1]]
+    for stage in network.stages:
+        field, patches = stage(field)
+        found.append(field.shape[-1])
+        assert patches.shape == (1, network.backbone.grid**2, network.backbone.width)
+    assert found == sides
+    assert network(torch.rand(1, 3, size, size)).logit.isfinite()
+
+
+def test_11_stages_are_chained_and_injected_before_their_block() -> None:
+    network = moved(detector()).eval()
+    images = torch.rand(2, 3, 16, 16)
+    vit = network.backbone
+    field, first = network.stages[0](network.stem((images - vit.mean) / vit.std))
+    _, second = network.stages[1](field)
+    x = network.injectors[0](vit.start(images), first)
+    x = network.injectors[1](vit.blocks[1](vit.blocks[0](x)), second)
+    want = vit.norm(vit.blocks[2](x))[:, 0]
+    torch.testing.assert_close(network.embed(images), want)
 
 
 def test_12_an_update_sees_its_neighbours_and_the_class_token_itself() -> None:
@@ -180,15 +263,23 @@ def test_12_an_update_sees_its_neighbours_and_the_class_token_itself() -> None:
     assert changed.nonzero().flatten().tolist() == near
 
 
-def test_13_the_prototype_is_the_heads_row_and_learns_from_pairs(
-    batch: dict[str, Tensor],
-) -> None:
+def test_12_at_the_border_there_is_nothing() -> None:
+    gam = GlobalAttention(Attention(6, 3), 2)
+    nn.init.normal_(gam.up.weight)
+    tokens = torch.randn(1, 1 + 9, 6)
+    low = gam.down(tokens)  # (1, 10, 2)
+    taps, bias = gam.conv.weight, gam.state_dict()["conv.bias"]  # (2, 2, 3, 3), (2,)
+    cls = bias + taps[..., 1, 1] @ low[0, 0]
+    seen = [taps[..., 1 + y, 1 + x] @ low[0, 1 + 3 * y + x] for y in (0, 1) for x in (0, 1)]
+    corner = bias + torch.stack(seen).sum(0)
+    torch.testing.assert_close(gam.update(tokens)[0, :2], gam.up(torch.stack([cls, corner])))
+
+
+def test_13_the_heads_row_is_the_prototype(batch: dict[str, Tensor]) -> None:
     network = detector()
-    assert network.head.bias is None
-    network.loss(**batch)["fal"].backward()
-    assert network.head.weight.grad is not None
-    assert network.head.weight.grad[0].any()
-    assert not network.head.weight.grad[1].any()
+    assert [name for name, _ in network.head.named_parameters()] == ["weight"]
+    (grad,) = torch.autograd.grad(network.loss(**batch)["fal"], network.head.weight)
+    assert grad.any(dim=1).tolist() == [True, False]
 
 
 def test_wants_pairs(batch: dict[str, Tensor]) -> None:
@@ -197,12 +288,13 @@ def test_wants_pairs(batch: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "text"),
+    ("wrong", "text"),
     [
-        ({"inject_layers": (0, 9)}, r"want at most 3 inject_layers in 0\.\.2"),
+        ({"inject_layers": (0, 9)}, r"want at most 3 different inject_layers in 0\.\.2"),
+        ({"inject_layers": (1, 1)}, r"want at most 3 different inject_layers in 0\.\.2"),
         ({"gam_dim": 0}, "want gam_dim of 1 or more"),
     ],
 )
-def test_says_what_settings_it_wants(settings: dict[str, object], text: str) -> None:
+def test_says_what_settings_it_wants(wrong: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        FAViT(trunk(), **({"inject_layers": (0,)} | settings))  # type: ignore[arg-type]
+        FAViT(trunk(), **({"inject_layers": (0,)} | wrong))  # type: ignore[arg-type]

@@ -11,10 +11,12 @@ forgery with the head's row for "real", which has no bias and so is the prototyp
 
 Source: Luo et al., "Generalized Face Forgery Detection via Adaptive Learning for Pre-trained Vision
 Transformer", IEEE TCSVT 2024, arXiv:2309.11092; A from d'Ascoli et al., "ConViT",
-arXiv:2103.10697. As in the published code, the ViT's layer norms and class token train too.
+arXiv:2103.10697.
 Assumed: FAL's weight 1, since the paper does not give it.
-Departures: away from patches of 16, the CNN's maps are averaged onto the ViT's grid; with 16 that
-changes nothing, and all shapes are the paper's.
+Departures: ``train_norms``, on as in the published code, also trains the ViT's layer norms and
+class token, which the paper's text keeps fixed. The CNN follows the patches, with the paper's
+shapes for 16 pixels: the stem's stride is 2 for patches below 8 pixels, no stage makes its map
+coarser than the ViT's grid, and a map that the grid does not divide (patches of 14) is resampled.
 """
 
 from collections.abc import Sequence
@@ -33,14 +35,14 @@ class FAViT(nn.Module):
     """Detects forged faces in crops (B, 3, S, S): float, sRGB in [0, 1].
 
     Args:
-        backbone: Pretrained ViT of width C; frozen but for norms and class token, and adapted in
-            place.
+        backbone: Pretrained ViT of width C; frozen and adapted in place.
         gam_dim: Width inside GAM; None is C/2.
         inject_layers: Blocks, from 0, before which LAM injects local features; three at most.
-        locality: How sharply LAM's heads look at their neighbour at first.
+        locality_strength: How sharply LAM's heads look at their neighbour at first.
         fal_weight: Weight of the pairs' term.
         fal_scale: Its 24.
         fal_margin: Its ¼.
+        train_norms: Whether the ViT's layer norms and class token train as well.
 
     Raises:
         ValueError: If a setting is out of range or images are not a float batch of RGB squares.
@@ -52,17 +54,21 @@ class FAViT(nn.Module):
         *,
         gam_dim: int | None = None,
         inject_layers: Sequence[int] = (0, 3, 6),
-        locality: float = 1.0,
+        locality_strength: float = 1.0,
         fal_weight: float = 1.0,
         fal_scale: float = 24.0,
         fal_margin: float = 0.25,
+        train_norms: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(backbone, ViT):
             raise ValueError(f"want a ViT as backbone, got {type(backbone).__name__}")
         depth, width = len(backbone.blocks), backbone.width
-        if len(inject_layers) > 3 or not all(0 <= n < depth for n in inject_layers):
-            raise ValueError(f"want at most 3 inject_layers in 0..{depth - 1}, got {inject_layers}")
+        layers = tuple(sorted({*inject_layers}))
+        if not len(layers) == len(inject_layers) <= 3 or {*layers} - {*range(depth)}:
+            raise ValueError(
+                f"want at most 3 different inject_layers in 0..{depth - 1}, got {inject_layers}"
+            )
         dim = width // 2 if gam_dim is None else gam_dim
         if dim < 1 or min(fal_weight, fal_scale) < 0:
             raise ValueError(
@@ -72,19 +78,22 @@ class FAViT(nn.Module):
         backbone.requires_grad_(False)
         for module in backbone.modules():
             if isinstance(module, nn.LayerNorm):
-                module.requires_grad_(True)
-        backbone.cls_token.requires_grad_(True)
+                module.requires_grad_(train_norms)
+        backbone.cls_token.requires_grad_(train_norms)
         for block in backbone.blocks:
             attention = block.get_submodule("attn")
             block.attn = GlobalAttention(attention, dim)  # type: ignore[arg-type]
-        heads = backbone.shape.heads
         self.backbone = backbone
-        self.inject_layers = tuple(sorted(inject_layers))
-        self.stem = Stem()
+        self.inject_layers = layers
+        patch, heads = backbone.shape.patch, backbone.shape.heads
+        self.stem = Stem(2 if patch < 8 else 4)
+        # How many cells of each stage's map a patch is wide: 4, 2 and 1 for patches of 16.
+        cells = [max(1, round(patch / self.stem.stride / 2**n)) for n in range(len(layers))]
         self.stages = nn.ModuleList(
-            Stage(32 * 2**n, n, width, backbone.grid) for n in range(len(self.inject_layers))
+            Stage(32 * 2**n, width, backbone.grid, side, halve=n > 0 and side < cells[n - 1])
+            for n, side in enumerate(cells)
         )
-        self.injectors = nn.ModuleList(Injector(width, heads, locality) for _ in self.inject_layers)
+        self.injectors = nn.ModuleList(Injector(width, heads, locality_strength) for _ in layers)
         self.head = nn.Linear(width, 2, bias=False)
         self.fal_weight, self.fal_scale, self.fal_margin = fal_weight, fal_scale, fal_margin
 
@@ -149,12 +158,13 @@ class GlobalAttention(nn.Module):
 
 
 class Stem(nn.Module):
-    """Normalised images (B, 3, S, S) to maps (B, 32, S/4, S/4)."""
+    """Normalised images (B, 3, S, S) to maps (B, 32, S/4, S/4), or S/2 with a stride of 2."""
 
-    def __init__(self) -> None:
+    def __init__(self, stride: int = 4) -> None:
         super().__init__()
+        self.stride = stride
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 4, 4, bias=False),
+            nn.Conv2d(3, 32, 4, stride, padding=(4 - stride) // 2, bias=False),
             nn.BatchNorm2d(32),
             nn.GELU(),
             nn.Conv2d(32, 32, 7, padding=3, groups=32, bias=False),
@@ -169,50 +179,49 @@ class Stem(nn.Module):
 
 
 class Stage(nn.Module):
-    """Maps (B, w, H, W) to maps of twice the width, and to patches (B, N, C) for LAM.
+    """Maps (B, w, H, H) to maps of twice the width, and to patches (B, N, C) for LAM.
 
     Args:
         width: w.
-        level: 0 keeps the size of the maps, later stages halve it.
         tokens: C.
         grid: √N.
+        side: Cells of the new map that a patch is wide.
+        halve: Whether the new map has half of the cells a side.
     """
 
-    def __init__(self, width: int, level: int, tokens: int, grid: int) -> None:
+    def __init__(self, width: int, tokens: int, grid: int, side: int, *, halve: bool) -> None:
         super().__init__()
-        wide = 4 * width
-
-        def norm(channels: int) -> list[nn.Module]:
-            return [nn.BatchNorm2d(channels), nn.GELU()]
-
+        twice, wide = 2 * width, 4 * width
         self.layers = nn.Sequential(
-            nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
-            *norm(2 * width),
-            nn.Conv2d(2 * width, wide, 3, 1 if level == 0 else 2, 1, bias=False),
-            *norm(wide),
-            nn.Conv2d(wide, 2 * width, 3, padding=1, bias=False),
-            *norm(2 * width),
+            nn.Conv2d(width, twice, 3, padding=1, bias=False),
+            nn.BatchNorm2d(twice),
+            nn.GELU(),
+            nn.Conv2d(twice, wide, 3, 2 if halve else 1, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.GELU(),
+            nn.Conv2d(wide, twice, 3, padding=1, bias=False),
+            nn.BatchNorm2d(twice),
+            nn.GELU(),
         )
-        self.side = 4 >> level  # of a patch in this stage's map, where the ViT's patches are 16
-        self.grid = grid
-        self.fc = nn.Conv2d(2 * width, tokens, self.side, self.side)
+        self.cells = grid * side
+        self.fc = nn.Conv2d(twice, tokens, side, side)
 
     def forward(self, field: Tensor) -> tuple[Tensor, Tensor]:
         field = self.layers(field)
         shown = field
-        if field.shape[-1] != self.grid * self.side:
-            shown = F.interpolate(field, (self.grid * self.side,) * 2, mode="bilinear")
+        if field.shape[-1] != self.cells:
+            shown = F.interpolate(field, (self.cells, self.cells), mode="bilinear")
         return field, to_patches(self.fc(shown))
 
 
 class Injector(nn.Module):
     """x + γ·LN(LAM(LN x, LN p)): tokens (B, 1 + N, C) take up local patches (B, N, C)."""
 
-    def __init__(self, width: int, heads: int, locality: float) -> None:
+    def __init__(self, width: int, heads: int, locality_strength: float) -> None:
         super().__init__()
         self.norm_tokens = nn.LayerNorm(width, eps=1e-6)
         self.norm_patches = nn.LayerNorm(width, eps=1e-6)
-        self.attention = LocalAttention(width, heads, locality)
+        self.attention = LocalAttention(width, heads, locality_strength)
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.gamma = nn.Parameter(torch.zeros(width))
 
@@ -225,7 +234,7 @@ class Injector(nn.Module):
 class LocalAttention(nn.Module):
     """LAM: tokens look at the CNN's patches, by content and by where these lie."""
 
-    def __init__(self, width: int, heads: int, locality: float) -> None:
+    def __init__(self, width: int, heads: int, locality_strength: float) -> None:
         super().__init__()
         self.heads = heads
         self.q = nn.Linear(width, width, bias=False)
@@ -244,7 +253,7 @@ class LocalAttention(nn.Module):
             for row in range(side):
                 for column in range(side):
                     steps = (2 * (row - middle), 2 * (column - middle), -1.0)
-                    self.position[column + side * row] = locality * torch.tensor(steps)
+                    self.position[column + side * row] = locality_strength * torch.tensor(steps)
 
     def forward(self, tokens: Tensor, patches: Tensor) -> Tensor:
         q, k, v = (
