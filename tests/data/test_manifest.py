@@ -14,7 +14,7 @@ from PIL import Image
 from telltale.data import WORDS
 from telltale.data.manifest import chosen, read_manifest, read_table, split_of
 from telltale.data.order import places
-from telltale.data.pictures import FIELDS, batches, read
+from telltale.data.pictures import FIELDS, batches, draw, read
 
 HEADER = "path,label,source,split,kind,mask,partner"
 
@@ -164,6 +164,35 @@ def test_a_stream_goes_on_where_it_is_told_to(table: Path) -> None:
     assert all(batch["labels"].tolist() == [0, 0, 1, 1] for batch in first)
     other = next(batches(dataset, batch=4, seed=8, start=3))
     assert not np.array_equal(first[3]["images"], other["images"])
+
+
+def test_pairs_are_a_genuine_picture_and_a_forgery_of_it(tmp_path: Path) -> None:
+    rows = []
+    for number in range(6):
+        picture(tmp_path / f"real{number}.png", (10 * number, 0, 0))
+        rows.append(f"real{number}.png,real,,train,,,")
+        for place, kind in enumerate(("blend", "swap")[: number % 3]):  # 0, 1 or 2 forgeries
+            picture(tmp_path / f"{kind}{number}.png", (10 * number, 100 + place, 0))
+            rows.append(f"{kind}{number}.png,1,,train,{kind},,./real{number}.png")
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(["path,label,source,split,kind,mask,partner", *rows]) + "\n")
+    dataset = read(path, ["images", "labels"], size=4)
+    drawn = set()
+    for batch, _ in zip(
+        batches(dataset, batch=4, seed=0, balance="pairs"), range(20), strict=False
+    ):
+        assert batch["labels"].tolist() == [0, 0, 1, 1]
+        red, green = (np.rint(255 * batch["images"][:, c, 0, 0]).astype(int) for c in (0, 1))
+        assert red[:2].tolist() == red[2:].tolist()
+        drawn |= {*zip(red[2:].tolist(), green[2:].tolist(), strict=True)}
+    assert drawn == {(10, 100), (40, 100), (20, 100), (20, 101), (50, 100), (50, 101)}
+    again = next(batches(dataset, batch=4, seed=0, balance="pairs", start=3))
+    assert np.array_equal(
+        draw(dataset, 3, batch=4, seed=0, balance="pairs")["images"], again["images"]
+    )
+    alone = type(dataset.manifest)("no partner", read_manifest(path).rows[:1], ())
+    with pytest.raises(ValueError, match="no partner: want forged pictures with a genuine partner"):
+        draw(read(alone, ["images"], size=4), 0, batch=2, seed=0, balance="pairs")
 
 
 def test_balance_wants_both_classes(table: Path) -> None:

@@ -1,6 +1,8 @@
 """A manifest's pictures as arrays, one by one or in endless batches."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,24 @@ class Dataset:
         }
         return {field: makers[field]() for field in self.fields}
 
+    @cached_property
+    def forgeries(self) -> dict[int, list[int]]:
+        """Each genuine picture's forgeries, by ``partner``; genuine ones without any are left out.
+
+        Raises:
+            ValueError: If no forged picture's partner is here.
+        """
+        rows = self.manifest.rows
+        genuine = {os.path.normpath(r.path): i for i, r in enumerate(rows) if not r.label}
+        found: dict[int, list[int]] = {}
+        for index, row in enumerate(rows):
+            behind = genuine.get(os.path.normpath(row.partner)) if row.partner else None
+            if row.label and behind is not None:
+                found.setdefault(behind, []).append(index)
+        if not found:
+            raise ValueError(f"{self.manifest.name}: want forged pictures with a genuine partner")
+        return found
+
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Items stacked along a first axis B."""
         items = [self[int(index)] for index in indices]
@@ -97,6 +117,12 @@ def draw(
     """The ``number``-th batch of :func:`batches`, at the cost of this batch alone."""
     if not balance:
         return dataset.batch(places(len(dataset), batch, number, seed))
+    if balance == "pairs":
+        genuine = np.array([*dataset.forgeries], np.int64)
+        behind = genuine[places(genuine.size, batch // 2, number, seed)]
+        rng = np.random.default_rng([seed, number])
+        forged = [rng.choice(dataset.forgeries[int(row)]) for row in behind]
+        return dataset.batch(np.concatenate([behind, forged]))
     groups = dataset.labels if balance == "labels" else dataset.domains
     wanted = range(2 if balance == "labels" else 1 + len(dataset.manifest.kinds))
     members = [np.flatnonzero(groups == group) for group in wanted]
@@ -122,7 +148,8 @@ def batches(
         batch: B.
         seed: Of the order, which is new in each epoch.
         balance: "labels": half genuine, half forged; "domains": genuine and each kind alike; the
-            genuine come first, and the smaller group comes round more often. "": as they come.
+            genuine come first, and the smaller group comes round more often. "pairs": genuine
+            ones, then a forgery of each, whichever kind is drawn. "": as they come.
         start: Batches to pass over, at no cost: a resumed run goes on with the next.
 
     Raises:

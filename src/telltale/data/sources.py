@@ -32,7 +32,8 @@ class Data:
             real pictures or a file of face crops (:mod:`telltale.data.crops`).
         batch: Images in a batch: even, or a multiple of the domains if those are balanced.
         balance: "labels": half of a batch is genuine. "domains": genuine faces and each kind of
-            forgery have the same number, in blocks, the genuine first.
+            forgery have the same number, in blocks, the genuine first. "pairs": genuine faces,
+            then a forgery of each, made from the same frame (a manifest's ``partner``).
         leave_out: Kinds of forgery that training must not see, neither must validation.
         frames: Of each video, evenly spaced; 0 is all.
         covers: Folder of natural pictures, for methods that hide faces in them.
@@ -58,12 +59,12 @@ class Data:
     license: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or (self.batch % 2 and self.balance == "labels"):
+        if self.batch < 2 or (self.batch % 2 and self.balance != "domains"):
             raise ValueError(f"data.batch: want an even number, 2 or more, got {self.batch}")
         if min(self.validation, self.scenes) < 1 or min(self.workers, self.frames) < 0:
             raise ValueError("data: want validation and scenes ≥ 1, workers and frames ≥ 0")
-        if self.balance not in ("labels", "domains"):
-            raise ValueError(f"data.balance: want labels or domains, got {self.balance!r}")
+        if self.balance not in ("labels", "domains", "pairs"):
+            raise ValueError(f"data.balance: want labels, domains or pairs, got {self.balance!r}")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -243,12 +244,12 @@ def shares_of(
 
 
 def blocks(data: Data, kinds: int) -> int:
-    """Items of each domain in a batch, the genuine one among them; 0 where labels are balanced.
+    """Items of each domain in a batch, the genuine one among them; 0 where they are not balanced.
 
     Raises:
         ValueError: If the batch does not divide.
     """
-    if data.balance == "labels":
+    if data.balance != "domains":
         return 0
     if data.batch % (1 + kinds):
         raise ValueError(
