@@ -16,10 +16,12 @@ take it up from the patches; the centre of a batch without real faces is 0.
 Departures: ``mode="paper"`` starts the adapters' last layer at zero, so that the network begins as
 the pretrained one. ``mode="release"`` is the published code: rank 16, adapters after the MLP, all
 small weights random, the style of the final class token mixed, a fixed random centre, λ = 0.01 and
-a margin of 0.01·√C. The code's centre fits only widths of 192; here it has the backbone's.
+a margin of 0.01·√C. The code's centre fits only widths of 192; here it has the backbone's. A
+table as mode, such as ``{"adapter_mode": "sequential"}``, is the paper's but for what it names.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,25 +36,33 @@ from telltale.nn.low_rank import LowRankAttention, adapt
 from telltale.nn.styles import mix_styles, other_domain
 from telltale.nn.vit import ViT
 
-KEPT = 0.1  # both parameters of δ's Beta distribution: mostly near 0 or near 1
-
 
 class Mode(NamedTuple):
-    """What the paper and its code do differently."""
+    """What the paper and its code do differently, and what neither is sure of."""
 
-    rank: int
-    is_after: bool  # adapters read the MLP's output
-    is_random: bool  # all small weights random, none zero
-    mixes: str  # "tokens" or "cls"
-    center: str
-    scl_weight: float
-    margin: float
-    by_width: bool  # margin in units of √C
+    rank: int = 8
+    adapter_mode: str = "parallel"  # reads the MLP's input; "sequential": its output
+    zero_start: bool = True  # False: all small weights random
+    fsm_level: str = "tokens"  # or "cls", the final class token
+    fsm_block: int | None = None  # tokens are mixed after so many blocks; None: after half of them
+    beta_alpha: float = 0.1  # both parameters of δ's Beta distribution: mostly near 0 or near 1
+    center: str = "batch"
+    scl_weight: float = 1.0
+    margin: float = 0.01
+    by_width: bool = False  # the margin is in units of √C
 
 
 MODES = {
-    "paper": Mode(8, False, False, "tokens", "batch", 1.0, 0.01, False),
-    "release": Mode(16, True, True, "cls", "fixed", 0.01, 0.01, True),
+    "paper": Mode(),
+    "release": Mode(
+        rank=16,
+        adapter_mode="sequential",
+        zero_start=False,
+        fsm_level="cls",
+        center="fixed",
+        scl_weight=0.01,
+        by_width=True,
+    ),
 }
 
 
@@ -61,13 +71,14 @@ class OSDFD(nn.Module):
 
     Args:
         backbone: Pretrained ViT of width C; frozen and adapted in place.
-        mode: "paper" or "release"; sets what is None below and more, see the module.
+        mode: "paper", "release", or a table of what is not as in the paper: fields of
+            :class:`Mode`. Sets what is None below, and more.
         rank: Rank r of the updates of q, k and v.
         adapter_dim: Width inside an adapter.
         theta: θ of the central difference convolution, in [0, 1].
         mix_chance: Chance that a step mixes styles.
         center: SCL's centre: "batch" (mean of the batch's real faces), "learned" or "fixed".
-        scl_weight: SCL's λ.
+        scl_weight: SCL's λ. Normed features are about √C long, so 1 outweighs the cross-entropy.
 
     Raises:
         ValueError: If a setting is out of range or images are not a float batch of RGB squares.
@@ -79,7 +90,7 @@ class OSDFD(nn.Module):
         self,
         backbone: nn.Module,
         *,
-        mode: str = "paper",
+        mode: str | Mapping[str, Any] = "paper",
         rank: int | None = None,
         adapter_dim: int = 8,
         theta: float = 0.7,
@@ -90,10 +101,8 @@ class OSDFD(nn.Module):
         super().__init__()
         if not isinstance(backbone, ViT):
             raise ValueError(f"want a ViT as backbone, got {type(backbone).__name__}")
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        self.mode = MODES[mode]
-        kind = center or self.mode.center
+        self.mode = _want_mode(mode, len(backbone.blocks))
+        kind = self.mode.center if center is None else center
         if kind not in ("batch", "learned", "fixed"):
             raise ValueError(f"center must be 'batch', 'learned' or 'fixed', got {kind!r}")
         if not (0 <= theta <= 1 and 0 <= mix_chance <= 1 and adapter_dim >= 1):
@@ -104,12 +113,14 @@ class OSDFD(nn.Module):
         self.scl_weight = self.mode.scl_weight if scl_weight is None else scl_weight
         if self.scl_weight < 0:
             raise ValueError(f"want scl_weight of 0 or more, got {self.scl_weight}")
-        adapt(backbone, rank or self.mode.rank)
+        adapt(backbone, self.mode.rank if rank is None else rank)
         beside_mlp(
-            backbone, lambda width: Adapter(width, adapter_dim, theta), after=self.mode.is_after
+            backbone,
+            lambda width: Adapter(width, adapter_dim, theta),
+            after=self.mode.adapter_mode == "sequential",
         )
         self.backbone = backbone
-        if self.mode.is_random:
+        if not self.mode.zero_start:
             _randomise(backbone)
         width = backbone.width
         self.head = nn.Linear(width, 2)
@@ -156,15 +167,17 @@ class OSDFD(nn.Module):
     ) -> Tensor:
         """The features (B, C) that the head and the centre see; mixed if labels are given."""
         x = self.backbone.start(images)
+        blocks, mode = self.backbone.blocks, self.mode
         mixes = labels is not None and self.training and bool(torch.rand(()) < self.mix_chance)
-        middle = max(1, len(self.backbone.blocks) // 2)
-        for number, block in enumerate(self.backbone.blocks, 1):
+        middle = len(blocks) // 2 if mode.fsm_block is None else mode.fsm_block
+        for number, block in enumerate(blocks):
+            if mixes and mode.fsm_level == "tokens" and number == middle:
+                patches = mix_fakes(x[:, 1:], labels, domains, mode.beta_alpha)
+                x = torch.cat([x[:, :1], patches], dim=1)
             x = block(x)
-            if mixes and self.mode.mixes == "tokens" and number == middle:
-                x = torch.cat([x[:, :1], mix_fakes(x[:, 1:], labels, domains)], dim=1)
         features: Tensor = self.backbone.norm(x)[:, 0]
-        if mixes and self.mode.mixes == "cls":
-            features = mix_fakes(features, labels, domains)
+        if mixes and mode.fsm_level == "cls":
+            features = mix_fakes(features, labels, domains, mode.beta_alpha)
         return features
 
 
@@ -192,13 +205,16 @@ class Adapter(nn.Module):
         return out
 
 
-def mix_fakes(features: Tensor, labels: Tensor | None, domains: Tensor | None) -> Tensor:
+def mix_fakes(
+    features: Tensor, labels: Tensor | None, domains: Tensor | None, alpha: float = 0.1
+) -> Tensor:
     """Forgery style mixture: fakes (rows of label 1) take styles of other domains; real rows stay.
 
     Args:
         features: (B, N, C) or (B, C).
         labels: (B,).
         domains: (B,).
+        alpha: Of the Beta distribution of δ, the share of its own style that a fake keeps.
     """
     if labels is None or domains is None:
         raise ValueError("want labels and domains to mix the styles of fakes")
@@ -206,7 +222,7 @@ def mix_fakes(features: Tensor, labels: Tensor | None, domains: Tensor | None) -
     if not len(rows):
         return features
     fakes = features[rows]
-    share = torch.distributions.Beta(KEPT, KEPT).sample((len(rows),)).to(features.device)
+    share = torch.distributions.Beta(alpha, alpha).sample((len(rows),)).to(features.device)
     mixed = mix_styles(fakes, other_domain(domains[rows]), share)
     return features.index_copy(0, rows, mixed)
 
@@ -216,9 +232,32 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
+def _want_mode(given: str | Mapping[str, Any], depth: int) -> Mode:
+    """The mode of that name, or the paper's but for what ``given`` says, for ``depth`` blocks."""
+    if isinstance(given, str):
+        if given not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)} or a table, got {given!r}")
+        return MODES[given]
+    if unknown := sorted(set(given) - {*Mode._fields}):
+        raise ValueError(f"mode has no {unknown[0]!r}; it has {', '.join(Mode._fields)}")
+    mode = Mode(**given)
+    if mode.adapter_mode not in ("parallel", "sequential"):
+        raise ValueError(f"want adapter_mode parallel or sequential, got {mode.adapter_mode!r}")
+    if mode.fsm_level not in ("tokens", "cls"):
+        raise ValueError(f"want fsm_level tokens or cls, got {mode.fsm_level!r}")
+    if not 0 <= (mode.fsm_block or 0) < depth:  # after the last, nothing would reach the head
+        raise ValueError(f"want fsm_block in 0..{depth - 1}, got {mode.fsm_block}")
+    if mode.beta_alpha <= 0 or mode.margin < 0:
+        raise ValueError(
+            f"want beta_alpha above 0 and margin of 0 or more, got {mode.beta_alpha} "
+            f"and {mode.margin}"
+        )
+    return mode
+
+
 def _mean_of_real(features: Tensor, labels: Tensor) -> Tensor:
-    real = (labels == 0).to(features.dtype)
-    return real @ features / real.sum().clamp(min=1)
+    real = features[labels == 0]  # no product of matrices: autocast would round it to 8 bits
+    return real.sum(0) / max(1, len(real))
 
 
 def _randomise(vit: nn.Module) -> None:
