@@ -111,7 +111,7 @@ def make(cache: Path, split: str, size: int) -> dict[str, NDArray[Any]]:
 
 
 def batches(
-    data: Faces, kinds: Sequence[str], size: int, seed: int
+    data: Faces, kinds: Sequence[str], size: int, seed: int, covered: bool = False
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Endless batches of ``size``: real faces, then a forgery of each, kinds in equal shares."""
     rng = np.random.default_rng([seed + 1, 1])  # seed -1 chooses the rates
@@ -123,15 +123,17 @@ def batches(
         real = np.stack([data.real[kind][row] for kind, row in picked])
         fake = np.stack([data.fake[kind][row] for kind, row in picked])
         masks = np.stack([data.masks[kind][row] for kind, row in picked])
-        yield {
+        batch = {
             "images": floats(np.concatenate([real, fake])),
             "labels": np.repeat(np.array([0, 1], np.int64), size // 2),
             "masks": np.concatenate([np.zeros_like(masks), masks])[:, None].astype(np.float32)
             / 255,
             "domains": np.array([0] * (size // 2) + [number[kind] for kind in drawn], np.int64),
             "partners": floats(np.concatenate([real, real])),
-            "covers": covers(size, int(rng.integers(2**31)), real.shape[1]),
         }
+        if covered:  # drawing textures costs as much as a small network's step
+            batch["covers"] = covers(size, int(rng.integers(2**31)), real.shape[1])
+        yield batch
 
 
 def floats(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -106,3 +106,11 @@ def test_circle_is_a_parabola_of_both_similarities() -> None:
     alike, unlike = torch.rand(50) * 2 - 1, torch.rand(50) * 1.25 - 0.25
     want = torch.nn.functional.softplus(24 * ((1 - alike) ** 2 + unlike**2 - 0.125)).mean()
     torch.testing.assert_close(circle(alike, unlike), want)
+
+
+def test_single_center_keeps_its_precision_under_autocast() -> None:
+    features = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    labels, center = torch.arange(32) % 2, torch.zeros(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = single_center(features, labels, center, 0.01)
+    torch.testing.assert_close(rounded, single_center(features, labels, center, 0.01))

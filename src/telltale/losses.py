@@ -32,8 +32,9 @@ def single_center(features: Tensor, labels: Tensor, center: Tensor, margin: floa
     offset = features.to(center.dtype) - center  # half precision would lose small distances
     distance = (offset.square().sum(-1) + 1e-12).sqrt()  # √0 has no finite slope
     fake = labels.to(distance.dtype)  # (B,)
-    m_fake = distance @ fake / fake.sum().clamp(min=1)
-    m_real = distance @ (1 - fake) / (1 - fake).sum().clamp(min=1)
+    # sums and no products of vectors: autocast would round the latter to half precision
+    m_fake = (distance * fake).sum() / fake.sum().clamp(min=1)
+    m_real = (distance * (1 - fake)).sum() / (1 - fake).sum().clamp(min=1)
     return m_real + F.relu(m_real - m_fake + margin * center.numel() ** 0.5)
 
 
