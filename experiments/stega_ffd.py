@@ -31,6 +31,7 @@ from telltale.faces.stega_ffd import StegaFFD
 from telltale.metrics.visibility import psnr, ssim
 
 KINDS = ("DF", "F2F")
+SMOOTHNESS = 2.0  # of the covers: smooth noise and rectangles
 ARMS = {
     "all bands": "",
     "LFAD": "lfad",
@@ -44,7 +45,7 @@ def batches(frames: ToyFaces, seed: int, size: int = 32) -> Iterator[dict[str, T
     """Pairs of toy faces, each with a cover of its own."""
     rng = np.random.default_rng([seed, 5])
     for batch in pairs(frames, KINDS, seed, size, ("images", "labels")):
-        yield batch | {"covers": torch.from_numpy(textures(size, 40, rng))}
+        yield batch | {"covers": torch.from_numpy(textures(size, 40, rng, smoothness=SMOOTHNESS))}
 
 
 @torch.no_grad()
@@ -52,7 +53,8 @@ def measure(net: StegaFFD, frames: ToyFaces) -> Figures:
     """AUC of each kind on stego pictures with fresh covers, and how much shows."""
     scores, pictures, covers = {}, [], []
     for number, kind in enumerate(("real", *KINDS)):
-        fresh = textures(len(frames.identities), 40, np.random.default_rng([11, number]))
+        rng = np.random.default_rng([11, number])
+        fresh = textures(len(frames.identities), 40, rng, smoothness=SMOOTHNESS)
         stego = net.hide(as_tensor(frames.images[kind]), torch.from_numpy(fresh))
         scores[kind] = net(stego).logit.double().numpy()
         pictures.append(stego.numpy())
@@ -73,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=250, help="of each detector")
-    parser.add_argument("--strength", type=float, default=0.12)
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.18, 0.25], help="β")
     parser.add_argument("--out", type=Path, default=RESULTS / "stega_ffd.json")
     args = parser.parse_args()
     test = toy_faces(100, seed=2, identities=TEST)
@@ -88,18 +90,19 @@ def main() -> None:
         raw = network("lfad", 1.0, seed)
         learn(raw, batches(frames, seed), args.steps, 3e-3)
         rows = {"raw faces": measure(raw, test)}
-        raw.strength = args.strength
-        rows["raw → stego"] = measure(raw, test)
-        for name, parts in ARMS.items():
-            net = network(parts, args.strength, seed)
-            steps = args.steps * (2 if "sda" in parts else 1)  # the teacher's come first
-            learn(net, batches(frames, seed), steps, 3e-3)
-            rows[name] = measure(net, test)
+        for strength in args.strengths:
+            raw.strength = strength
+            rows[f"{strength:g} raw → stego"] = measure(raw, test)
+            for name, parts in ARMS.items():
+                net = network(parts, strength, seed)
+                steps = args.steps * (2 if "sda" in parts else 1)  # the teacher's come first
+                learn(net, batches(frames, seed), steps, 3e-3)
+                rows[f"{strength:g} {name}"] = measure(net, test)
         return rows
 
-    settings = {"steps": args.steps, "strength": args.strength}
+    settings = {"steps": args.steps, "strengths": args.strengths, "smoothness": SMOOTHNESS}
     result = over_seeds(args.out, settings, args.seeds, one_seed)
-    title = f"Toy faces hidden with β = {args.strength}"
+    title = f"Toy faces hidden with β = {' and '.join(map(str, args.strengths))}"
     draw(result, args.out.with_suffix(".png"), title, ("AUC", ("auc_DF", "auc_F2F")))
 
 
