@@ -34,9 +34,9 @@ def plain(folder: Path) -> Timed:
 
     def classify(path: Path) -> int:
         pixels = read_picture(path).pixels
-        faces = detector.finder.find(pixels)
+        faces = detector.looker.finder.find(pixels)
         for face in faces:
-            crop = cut(pixels, crop_region(face, detector.margin), detector.size)
+            crop = cut(pixels, crop_region(face, detector.looker.margin), detector.size)
             detector.calibration.score(detector.weigh(crop[None]).logits)
         return len(faces)
 
@@ -71,7 +71,7 @@ def networks(folder: Path) -> Timed:
     from telltale.scan import cores
 
     detector = Detector.load(SLUG, threads=1)
-    finder = detector.finder
+    finder = detector.looker.finder
     calls: list[tuple[Any, str, tuple[int, ...]]] = []
     sessions = finder.boxes, finder.meshes, detector.network
     finder.boxes, finder.meshes, detector.network = (Recorder(s, calls) for s in sessions)

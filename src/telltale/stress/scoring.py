@@ -3,7 +3,6 @@
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from telltale.degrade import CRF, Moved, Pixels, h264
 from telltale.media import Frame, Limits, kind_of, read_picture, read_video
-from telltale.media.facefinder import Face, crop_region
 from telltale.media.regions import cut
 from telltale.records import Region
 from telltale.stress.degradations import LEVELS, Kind
@@ -94,8 +92,11 @@ class Scorer:
             side = min(height, width)
             middle = Region((width - side) / 2, (height - side) / 2, side, side)
             return lambda detector: [middle]
-        faces = self.detectors[0].finder.find(pixels)
-        return partial(_regions, faces) if faces else None
+        regions = {
+            id(it): [subject.region for subject in it.looker.look(pixels, {})]
+            for it in self.detectors
+        }
+        return (lambda detector: regions[id(detector)]) if all(regions.values()) else None
 
     def _frame(self, pixels: Pixels, squares: Squares, place: str, *, leave_coded: bool) -> Scores:
         given = self._weigh(Moved(pixels), squares)
@@ -139,11 +140,13 @@ class Scorer:
         found = []
         for detector in self.detectors:
             regions = [moved.place(region) for region in squares(detector)]
-            crops = np.stack([cut(moved.pixels, region, detector.size) for region in regions])
-            odds = detector.calibration.log_odds(detector.weigh(crops).logits)
+            crops = [self._cut(detector, moved.pixels, region) for region in regions]
+            logits = np.array([detector.weigh(it).logits.mean() for it in crops])
+            odds = detector.calibration.log_odds(logits)
             found.append(float(0.5 + 0.5 * np.tanh(odds.max() / 2)))
         return np.array(found)
 
-
-def _regions(faces: list[Face], detector: "Detector") -> list[Region]:
-    return [crop_region(face, detector.margin) for face in faces]
+    def _cut(self, detector: "Detector", pixels: Pixels, region: Region) -> Pixels:
+        if self.on == "crops":
+            return cut(pixels, region, detector.size)[None]
+        return detector.looker.cut(pixels, region)

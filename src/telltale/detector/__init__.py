@@ -1,13 +1,12 @@
 """A detector: pictures and frames in, findings out, on ONNX Runtime and without torch.
 
-Methods speak tensors; this one class speaks media. It finds the faces, cuts what the network
-looks at, asks the same question again after each degradation of the survival strip, calibrates,
-and holds the answer against the operating range of the card.
+Methods speak tensors; this one class speaks media. A looker finds the faces (or the page) and cuts
+what the network looks at; the detector asks the same question again after each degradation of the
+survival strip, calibrates, and holds the answer against the operating range of the card.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,21 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 from telltale import catalog
 from telltale.calibrate import Calibration, decide
 from telltale.degrade import SURVIVAL
+from telltale.detector.faces import Faces
+from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
-from telltale.media.facefinder import Face, FaceFinder, crop_region
-from telltale.media.regions import cut
-from telltale.media.tracks import Tracks
 from telltale.metrics import log_odds
 from telltale.records import Card, Finding, Region, Weights
 
-Pixels = NDArray[np.uint8]
-FOLLOWED = "faces seen in one frame only, and left out: {}; --video-fps looks at more frames"
-CONTEXT = 2.0  # sides of the face's square that a degradation acts on: codecs look round a face
+__all__ = ["Detector", "Evidence", "sharpness"]
+
+FOLLOWED = "{}s seen in one frame only, and left out: {}; --video-fps looks at more frames"
 
 
 class _Sighting(NamedTuple):
-    """A face in one frame of a video."""
+    """A subject in one frame of a video."""
 
     seconds: float
     logit: float
@@ -65,10 +63,9 @@ class Detector:
         self.card = card
         self.weights = weights
         self.size = int(weights.input["size"])
-        self.margin = float(weights.input["margin"])
         self.calibration = Calibration.from_table(weights.calibration)
         self.network = session(verified(weights, folder), threads)
-        self.finder = FaceFinder(threads=threads)
+        self.looker = _looker(weights, threads)
 
     @classmethod
     def load(cls, slug: str, *, threads: int = 0) -> Self:
@@ -106,7 +103,7 @@ class Detector:
         survival: bool = True,
         details: Mapping[str, str] | None = None,
     ) -> tuple[Finding, ...]:
-        """One finding a face, largest first; without a face one finding that says so.
+        """One finding a subject, largest first; without a subject one finding that says so.
 
         Args:
             media: A picture's path, or its pixels (H, W, 3) in sRGB.
@@ -116,54 +113,56 @@ class Detector:
         if isinstance(media, Path):
             picture = read_picture(media)
             media, details = picture.pixels, picture.subject.details
-        faces = self.finder.find(media)
-        if not faces:
-            return (self._nothing("no face found"),)
-        regions = [crop_region(face, self.margin) for face in faces]
-        crops = [cut(media, region, self.size) for region in regions]
-        names = ["as given", *(SURVIVAL if survival else ())]
-        for region in regions if survival else ():
-            crops += self._degraded(media, region)
-        evidence = self.weigh(np.stack(crops))
-        again = evidence.logits[len(faces) :].reshape(len(faces), len(names) - 1)
+        subjects = self.looker.look(media, details or {})
+        if not subjects:
+            return (self._nothing(f"no {self.looker.noun} found"),)
         return tuple(
-            self._finding(
-                float(evidence.logits[k]),
-                about=f"face {k + 1}" if len(faces) > 1 else "the face",
-                region=regions[k],
-                heatmap=None if evidence.heatmaps is None else evidence.heatmaps[k],
-                quality=_quality(faces[k], crops[k], details or {}),
-                again=dict(zip(names[1:], again[k].tolist(), strict=True)),
-            )
-            for k in range(len(faces))
+            self._of_picture(media, subject, number if len(subjects) > 1 else 0, survival)
+            for number, subject in enumerate(subjects, 1)
+        )
+
+    def _of_picture(self, pixels: Pixels, subject: Subject, number: int, survival: bool) -> Finding:
+        """The finding on one subject of a picture, the only one if its number is 0."""
+        evidence = self.weigh(subject.crops)
+        heatmap = None if evidence.heatmaps is None else evidence.heatmaps[0]
+        if subject.grid is not None:
+            heatmap = evidence.logits.reshape(subject.grid)
+        copies = self._degraded(pixels, subject.region) if survival else {}
+        return self._finding(
+            float(evidence.logits.mean()),
+            about=f"{self.looker.noun} {number}" if number else f"the {self.looker.noun}",
+            region=subject.region,
+            heatmap=heatmap,
+            quality=subject.quality,
+            again={name: float(self.weigh(it).logits.mean()) for name, it in copies.items()},
         )
 
     def detect_frames(self, frames: Iterable[Frame]) -> tuple[Finding, ...]:
-        """One finding for each face of a video, the one longest in view first.
+        """One finding for each subject of a video, the one longest in view first.
 
-        A face's score is the mean over the frames in which it was seen: the field's protocol, in
-        which a video's score is its mean frame score, for each :class:`Tracks` of a face. Faces
-        seen in a single frame are left out beside others that were seen in more, and counted in a
-        note. Memory holds one frame at a time.
+        A subject's score is the mean over the frames in which it was seen: the field's protocol, in
+        which a video's score is its mean frame score, for each track of a face. What was seen in a
+        single frame is left out beside others that were seen in more, and counted in a note.
+        Memory holds one frame at a time.
         """
-        tracks, times = Tracks(), list[float]()
+        join, times = self.looker.joiner(), list[float]()
         seen: dict[int, list[_Sighting]] = {}
         for frame in frames:
             times.append(frame.seconds)
-            faces = self.finder.find(frame.pixels)
-            numbers = tracks.join(frame.seconds, frame.pixels, faces)
-            for face, number in zip(faces, numbers, strict=True):
-                region = crop_region(face, self.margin)
-                crop = cut(frame.pixels, region, self.size)
-                logit = float(self.weigh(crop[None]).logits[0])
-                sighting = _Sighting(frame.seconds, logit, region, _quality(face, crop, {}))
+            subjects = self.looker.look(frame.pixels, {})
+            numbers = join(frame.seconds, frame.pixels, subjects)
+            for subject, number in zip(subjects, numbers, strict=True):
+                logit = float(self.weigh(subject.crops).logits.mean())
+                sighting = _Sighting(frame.seconds, logit, subject.region, subject.quality)
                 seen.setdefault(number, []).append(sighting)
+        noun = self.looker.noun
         if not seen:
-            return (self._nothing("no face found in the frames that were looked at"),)
+            return (self._nothing(f"no {noun} found in the frames that were looked at"),)
         longest = sorted(seen.values(), key=len, reverse=True)
         kept = [track for track in longest if len(track) > 1] or longest
-        notes = [FOLLOWED.format(len(longest) - len(kept))] if len(kept) < len(longest) else []
-        names = [f"face {k + 1}" for k in range(len(kept))] if len(kept) > 1 else ["the face"]
+        few = len(longest) - len(kept)
+        notes = [FOLLOWED.format(noun, few)] if few else []
+        names = [f"{noun} {k + 1}" for k in range(len(kept))] if len(kept) > 1 else [f"the {noun}"]
         return tuple(
             self._follow(name, track, times, notes) for name, track in zip(names, kept, strict=True)
         )
@@ -171,7 +170,7 @@ class Detector:
     def _follow(
         self, name: str, track: "list[_Sighting]", times: list[float], notes: list[str]
     ) -> Finding:
-        """The finding on one face, seen in some of the frames at ``times``."""
+        """The finding on one subject, seen in some of the frames at ``times``."""
         logits = np.array([sighting.logit for sighting in track])
         scores = dict(
             zip((it.seconds for it in track), self.calibration.score(logits), strict=True)
@@ -246,42 +245,21 @@ class Detector:
             "limits": self.card.limits,
         }
 
-    def _degraded(self, pixels: Pixels, region: Region) -> list[Pixels]:
-        """The region cut again after each degradation of its surroundings."""
-        reach = CONTEXT / self.margin * region.width / 2
-        x, y = region.x + region.width / 2, region.y + region.height / 2
-        height, width = pixels.shape[:2]
-        # On the file's own JPEG grid (16 with chroma subsampling), so that re-encoding is tested
-        # by itself; a shifted grid is the crop's question.
-        left, top = (max(0, math.floor(edge - reach) // 16 * 16) for edge in (x, y))
-        right, bottom = min(width, math.ceil(x + reach)), min(height, math.ceil(y + reach))
-        patch = pixels[top:bottom, left:right]
-        inside = replace(region, x=region.x - left, y=region.y - top)
-        crops = []
-        for degrade in SURVIVAL.values():
-            moved = degrade(patch)
-            crops.append(cut(moved.pixels, moved.place(inside), self.size))
-        return crops
+    def _degraded(self, pixels: Pixels, region: Region) -> dict[str, Pixels]:
+        """What the network is shown of a region after each degradation of its surroundings."""
+        patch, inside = surroundings(pixels, region, self.looker.context)
+        copies = {name: degrade(patch) for name, degrade in SURVIVAL.items()}
+        return {
+            name: self.looker.cut(moved.pixels, moved.place(inside))
+            for name, moved in copies.items()
+        }
 
 
-def _quality(face: Face, crop: Pixels, details: Mapping[str, str]) -> dict[str, float]:
-    """What the operating range looks at, measured on one face.
-
-    ``face_pixels`` is the mesh's width in the picture, ``yaw`` in degrees either way.
-    """
-    measures = {
-        "face_pixels": float(face.box[2]),
-        "sharpness": sharpness(crop),
-        "yaw": abs(face.yaw),
-        "presence": face.presence,
-    }
-    if "jpeg_quality" in details:
-        measures["jpeg_quality"] = float(details["jpeg_quality"])
-    return measures
-
-
-def sharpness(crop: Pixels) -> float:
-    """Mean absolute Laplacian of a crop's grey levels, 0–255: small and blurred faces lack it."""
-    grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float(np.abs(4 * grey[1:-1, 1:-1] - around).mean())
+def _looker(weights: Weights, threads: int) -> Looker:
+    """What finds the subjects that the weights were trained on."""
+    size = int(weights.input["size"])
+    match weights.input.get("crop", "face"):
+        case "face":
+            return Faces(size, float(weights.input["margin"]), threads=threads)
+        case other:
+            raise ValueError(f"{weights.file}: its card wants a crop of {other!r}; there is 'face'")
