@@ -279,3 +279,11 @@ def test_importing_the_module_leaves_the_function(pictures: Path, detector: Dete
     assert callable(telltale.scan)
     report = telltale.scan(pictures / "d_empty.png", detector=detector)
     assert isinstance(report, telltale.Report)
+
+
+def test_several_detectors_are_asked_in_turn(pictures: Path, detector: Detector) -> None:
+    path = pictures / "a_red.png"
+    report = scan(path, detector=[detector, detector], survival=False)
+    once = scan(path, detector=detector, survival=False)
+    assert len(report.findings) == 2 * len(once.findings)
+    assert report.made_with["method"] == "redness, redness"

@@ -43,7 +43,7 @@ def load(
             ``.toml`` of the same stem, beside it; or the folder of a training run, whose exported
             file is taken if it is not older than the run's weights, else made elsewhere. By
             default the first that ships weights.
-        task: Choose among the shipped ones by what they look at: "faces", "pictures", …
+        task: Choose among the shipped ones by what they ask: "faces", "spoof", "documents", …
         threads: Threads inside a network call; 0 = all cores.
         backbone: A trunk's name, its settings or the trunk: gives the method's network on it, an
             ``nn.Module`` with the paper's other settings, untrained. Needs the extra ``train``.
@@ -62,7 +62,7 @@ def load(
     from telltale.detector import Detector
 
     if method is None:
-        return Detector.load(_default(task).slug, threads=threads)
+        return Detector.load(asked(task)[0].slug, threads=threads)
     if task is not None:
         raise ValueError(f"want a method or a task, got both: {os.fspath(method)!r} and {task!r}")
     path, name = Path(method), os.fspath(method)
@@ -79,6 +79,27 @@ def load(
         if weights.file == path.name:
             return Detector(card, weights, folder=path.parent, threads=threads)
     raise ValueError(f"{path.with_suffix('.toml')}: has no weights entry for {path.name}")
+
+
+def detectors(
+    method: PathLike | None = None, *, task: str | None = None, threads: int = 0
+) -> "tuple[Detector, ...]":
+    """All that a scan asks: the method's detector, a task's first, or one for each question.
+
+    Args:
+        method: As for :func:`load`.
+        task: As for :func:`load`.
+        threads: As for :func:`load`.
+
+    Raises:
+        ValueError: As for :func:`load`.
+    """
+    from telltale.detector import Detector
+
+    if method is not None or task is not None:
+        return (load(method, task=task, threads=threads),)
+    first = {task_of(card): card for card in reversed(asked(None))}
+    return tuple(Detector.load(card.slug, threads=threads) for card in reversed(first.values()))
 
 
 def _of_run(folder: Path, threads: int) -> "Detector":
@@ -111,20 +132,30 @@ def _of_run(folder: Path, threads: int) -> "Detector":
         ) from None
 
 
-def _default(task: str | None) -> "Card":
+def asked(task: str | None) -> "list[Card]":
+    """The methods with shipped weights that answer a task; by default those that a scan asks.
+
+    Raises:
+        ValueError: If there is no such task; the text names the nearest.
+    """
     from telltale.catalog import cards, nearest
 
     ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
     if not ready:
         raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
     if task is None:
-        return ready[0]
-    rooms = {card.network.split(".")[1]: card for card in reversed(ready)}
-    if task not in rooms:
+        return [card for card in ready if card.asked]
+    tasks = dict.fromkeys(task_of(card) for card in ready)
+    if task not in tasks:
         raise ValueError(
-            f"no detector for the task {task!r}{nearest(task, rooms)}; there is {', '.join(rooms)}"
+            f"no detector for the task {task!r}{nearest(task, tasks)}; there is {', '.join(tasks)}"
         )
-    return rooms[task]
+    return [card for card in ready if task_of(card) == task]
+
+
+def task_of(card: "Card") -> str:
+    """What ``--task`` calls a method's question: the card's word, or its room."""
+    return card.task or card.network.split(".")[1]
 
 
 def _card_beside(path: Path) -> "Card":

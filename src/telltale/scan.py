@@ -12,7 +12,7 @@ What this file imports waits until it is needed: ``import telltale`` loads it.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,10 +34,10 @@ def scan(
     path: PathLike,
     *,
     survival: bool = True,
-    detector: "Detector | None" = None,
+    detector: "Detector | Sequence[Detector] | None" = None,
     video_fps: float = 1.0,
 ) -> "Report":
-    """Look for forged faces in one picture or video.
+    """Ask of one picture or video what the shipped detectors can tell.
 
         >>> report = telltale.scan("selfie.jpg")
         >>> report.verdict, [finding.score for finding in report.findings]
@@ -45,14 +45,16 @@ def scan(
     Args:
         path: The file. Nothing is written next to it.
         survival: Ask again after each degradation; about seven times the work of the network.
-        detector: The shipped one by default; see :func:`telltale.load`.
+        detector: One or several, each asked in turn; by default the shipped ones, one for each
+            question. See :func:`telltale.load`.
         video_fps: Frames of a video to look at for each second.
 
     Raises:
         MediaError: If the file cannot be read; a ValueError whose text names the file.
         ValueError: If the shipped weights are missing or corrupt.
     """
-    return _report(path, detector or _shipped(0), survival, video_fps, lambda: False)
+    asked = _several(detector) or _shipped(0)
+    return _report(path, asked, survival, video_fps, lambda: False)
 
 
 def scan_many(
@@ -62,7 +64,7 @@ def scan_many(
     workers: int | None = None,
     video_fps: float = 1.0,
     done: Collection[PathLike] = (),
-    detector: "Detector | None" = None,
+    detector: "Detector | Sequence[Detector] | None" = None,
     stop: threading.Event | None = None,
 ) -> "Iterator[Report | Failure]":
     """Scan files and folders; one report or failure for each file, in their order.
@@ -75,8 +77,8 @@ def scan_many(
         workers: Threads; the number of cores by default.
         video_fps: As in :func:`scan`.
         done: Files to pass over, because an earlier run scanned them.
-        detector: Shared by all threads; the best has networks of one thread each. By default the
-            shipped one, made so.
+        detector: One or several, shared by all threads; best are networks of one thread each. By
+            default the shipped ones, made so.
         stop: When it is set, no new file begins; what is finished comes out, then the end.
 
     Raises:
@@ -87,24 +89,26 @@ def scan_many(
     workers = cores() if workers is None else workers
     if workers < 1 or not 0 < video_fps < float("inf"):
         raise ValueError(f"want workers >= 1 and video_fps above 0, got {workers} and {video_fps}")
-    detector = detector or _shipped(1)
+    asked = _several(detector) or _shipped(1)
     stop, left = stop or threading.Event(), threading.Event()
 
     def is_over() -> bool:
         return stop.is_set() or left.is_set()
 
     def work(file: "Path | Failure") -> "Report | Failure | None":
-        return _attempt(file, lambda path: _report(path, detector, survival, video_fps, is_over))
+        return _attempt(file, lambda path: _report(path, asked, survival, video_fps, is_over))
 
     return _in_order(files_in(paths, done), work, workers, stop, left)
 
 
-def made_with(detector: "Detector") -> dict[str, str]:
-    """What a report's scores depend on besides the file: versions, method, hashes of weights."""
+def made_with(detectors: "Sequence[Detector]") -> dict[str, str]:
+    """What a report's scores depend on besides the file: versions, methods, hashes of weights."""
     from telltale.media.facefinder import shipped
 
-    weights = {f"weights {it.file}": it.sha256 for it in (detector.weights, *shipped())}
-    return {**_versions(), "method": detector.card.slug, **weights}
+    used = [*(detector.weights for detector in detectors), *shipped()]
+    weights = {f"weights {it.file}": it.sha256 for it in used}
+    methods = ", ".join(detector.card.slug for detector in detectors)
+    return {**_versions(), "method": methods, **weights}
 
 
 def cores() -> int:
@@ -114,7 +118,7 @@ def cores() -> int:
 
 def _report(
     path: PathLike,
-    detector: "Detector",
+    detectors: "Sequence[Detector]",
     survival: bool,
     video_fps: float,
     is_over: Callable[[], bool],
@@ -122,18 +126,28 @@ def _report(
     from datetime import UTC, datetime
 
     from telltale.media import kind_of, read_picture, read_video
-    from telltale.records import Report
+    from telltale.records import Finding, Report
 
+    findings: list[Finding] = []
     if kind_of(path) == "picture":
         picture = read_picture(path)
         subject, settings = picture.subject, {}
-        findings = detector.detect(picture.pixels, survival=survival, details=subject.details)
+        for detector in detectors:
+            details = subject.details
+            findings += detector.detect(picture.pixels, survival=survival, details=details)
     else:
-        subject, frames = read_video(path, video_fps)
         settings = {"video_fps": f"{video_fps:g}"}
-        findings = detector.detect_frames(_until(is_over, frames))
+        for detector in detectors:  # each reads the video anew: frames are not kept
+            subject, frames = read_video(path, video_fps)
+            findings += detector.detect_frames(_until(is_over, frames))
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(subject, findings, made_with(detector) | settings, made_at)
+    return Report(subject, tuple(findings), made_with(detectors) | settings, made_at)
+
+
+def _several(detector: "Detector | Sequence[Detector] | None") -> "tuple[Detector, ...]":
+    if detector is None:
+        return ()
+    return tuple(detector) if isinstance(detector, Sequence) else (detector,)
 
 
 def _attempt(file: "Path | Failure", look: "Callable[[Path], Report]") -> "Report | Failure | None":
@@ -224,11 +238,11 @@ def _until(is_over: Callable[[], bool], frames: "Iterable[Frame]") -> "Iterator[
 
 
 @cache
-def _shipped(threads: int) -> "Detector":
+def _shipped(threads: int) -> "tuple[Detector, ...]":
     """Kept, because checking the hashes of weights takes longer than a small picture."""
-    from telltale.loading import load
+    from telltale.loading import detectors
 
-    return load(threads=threads)
+    return detectors(threads=threads)
 
 
 @cache

@@ -40,7 +40,9 @@ def scan(  # noqa: PLR0913  # an option each
         Path | None,
         typer.Option("--json", help="Write a JSON line a file; - is stdout.", metavar="FILE.jsonl"),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="What to look at: faces, …")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What to ask: faces, spoof, documents, …")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(help="A slug (see: telltale methods), an exported .onnx, or a run's folder."),
@@ -62,7 +64,7 @@ def scan(  # noqa: PLR0913  # an option each
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Look for forged faces in pictures, videos and folders of them.
+    """Ask of pictures, videos and folders of them whether they can be believed.
 
     Exit codes:
     0 nothing found
@@ -72,7 +74,7 @@ def scan(  # noqa: PLR0913  # an option each
 
     Files of a folder that could not be read are listed and change no code.
     """
-    from telltale.loading import load
+    from telltale.loading import detectors
     from telltale.report import done as done_in
     from telltale.scan import cores, files_in, made_with, scan_many
 
@@ -85,9 +87,9 @@ def scan(  # noqa: PLR0913  # an option each
     total, left = (sum(1 for _ in files_in(paths, passed)) for passed in ((), done))
     if not total:
         raise ValueError(f"no pictures or videos in {', '.join(map(str, paths))}")
-    detector = load(method, task=task, threads=1 if left > 1 else 0)
+    asked = detectors(method, task=task, threads=1 if left > 1 else 0)
     if done and lines:
-        _check_same(lines, made_with(detector))
+        _check_same(lines, made_with(asked))
     if survival is None and total > FEW and not quiet:
         _note(f"{total:,} files: the survival strip is off; --survival turns it on")
     began = time.perf_counter()
@@ -99,7 +101,7 @@ def scan(  # noqa: PLR0913  # an option each
                 workers=min(cores(), max(left, 1)) if workers is None else workers,
                 video_fps=video_fps,
                 done=done,
-                detector=detector,
+                detector=asked,
                 stop=stop,
             )
             results = results if quiet else _progress(results, left)

@@ -55,6 +55,8 @@ class Card:
         takes: Arguments of ``forward``.
         learns_from: Arguments of ``loss``.
         tiny: Settings of a model that trains in seconds.
+        task: What ``--task`` calls its question: "faces", "spoof", "documents" …
+        asked: Whether a scan without ``--task`` asks it, if weights are shipped.
     """
 
     slug: str
@@ -70,6 +72,8 @@ class Card:
     limits: tuple[str, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
     weights: tuple[Weights, ...] = ()
+    task: str = ""
+    asked: bool = True
 
     def __post_init__(self) -> None:
         for name in ("slug", "title", "source", "verb", "claim"):
