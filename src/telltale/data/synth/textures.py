@@ -11,9 +11,7 @@ Floats = NDArray[np.float32]
 RECTANGLES = 4
 
 
-def textures(
-    count: int, size: int, rng: np.random.Generator, *, smoothness: float = 1.0
-) -> Floats:
+def textures(count: int, size: int, rng: np.random.Generator, *, smoothness: float = 1.0) -> Floats:
     """Random textures (N, 3, S, S) in [0, 1].
 
     Args:
@@ -27,7 +25,7 @@ def textures(
     """
     if size < 8 or smoothness < 0:
         raise ValueError(
-            f"want a size of 8 pixels or more and smoothness ≥ 0, got {size} and {smoothness}"
+            f"want a size of 8 pixels or more, got {size}, and smoothness ≥ 0, got {smoothness}"
         )
     return np.stack([_texture(size, rng, smoothness) for _ in range(count)])
 
