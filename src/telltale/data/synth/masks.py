@@ -24,6 +24,13 @@ EYES: tuple[Point, Point] = ((0.35, 0.42), (0.65, 0.42))  # of the crop's width 
 MOUTH: Point = (0.5, 0.72)
 
 
+class Landmarks(NamedTuple):
+    """Where a face has its eyes and its mouth, in pixels."""
+
+    eyes: tuple[Point, Point]
+    mouth: Point
+
+
 class Mask(NamedTuple):
     """A mask's material.
 
@@ -77,24 +84,16 @@ def holes(
     return drawn.astype(np.float32) / np.float32(255)
 
 
-def cut_out(
-    live: Light, print_light: Light, eyes: Sequence[Point], rng: np.random.Generator
-) -> Light:
-    """A print's light (H, W, 3) with the live eyes in two holes, and the shadow of the edge."""
-    opened = holes(live.shape[:2], eyes, rng)[..., None]
+def cut_out(live: Light, print_light: Light, opened: Light, rng: np.random.Generator) -> Light:
+    """A print's light (H, W, 3) with the live face in its holes, and the shadow of the edge."""
+    opened = opened[..., None]
     offset = int(rng.integers(1, 4))
-    shadow = np.roll(opened, (offset, offset), (0, 1)) - opened
-    lit = live * (1 - np.float32(0.5) * np.clip(-shadow, 0, 1))
+    shadow = opened - np.roll(opened, (offset, offset), (0, 1))
+    lit = live * (1 - np.float32(0.5) * np.clip(shadow, 0, 1))
     return np.asarray(opened * lit + (1 - opened) * print_light, np.float32)
 
 
-def masked(
-    live: Light,
-    mask: Mask,
-    eyes: Sequence[Point],
-    mouth: Point,
-    rng: np.random.Generator,
-) -> Light:
+def masked(live: Light, mask: Mask, points: Landmarks, rng: np.random.Generator) -> Light:
     """The light (H, W, 3) of a worn mask that was painted after a face."""
     height, width = live.shape[:2]
     shading = np.maximum(_far(live.mean(2, dtype=np.float32), width / 16), np.float32(1e-3))
@@ -103,17 +102,19 @@ def masked(
     albedo = tone + np.float32(mask.flat) * (albedo - tone)
     skin = albedo * shading[..., None]
     skin += np.float32(mask.gloss) * soft_ellipse((height, width), rng)[..., None]
-    opened = holes((height, width), eyes, rng, wide=0.09, tall=0.045)
+    size = height, width
+    opened = holes(size, points.eyes, rng, wide=0.09, tall=0.045)
     if rng.random() < 0.5:
-        opened = np.maximum(opened, holes((height, width), [mouth], rng, wide=0.12, tall=0.04))
-    worn = face((height, width), eyes, mouth) * (1 - opened)
+        opened = np.maximum(opened, holes(size, [points.mouth], rng, wide=0.12, tall=0.04))
+    worn = face(size, points) * (1 - opened)
     edge = np.clip(2 * _far(1 - worn, width / 60), 0, 1) * worn
     skin = skin * (1 - np.float32(mask.shade) * edge[..., None])
     return np.asarray(worn[..., None] * skin + (1 - worn[..., None]) * live, np.float32)
 
 
-def face(size: tuple[int, int], eyes: Sequence[Point], mouth: Point) -> Light:
+def face(size: tuple[int, int], points: Landmarks) -> Light:
     """The ellipse (H, W), 1 inside, that eyes and mouth put a face into."""
+    eyes, mouth = points
     (x, y), wide = np.mean(eyes, axis=0), float(np.hypot(*np.subtract(eyes[1], eyes[0])))
     tall = float(np.hypot(mouth[0] - x, mouth[1] - y))
     middle = (x + 0.4 * (mouth[0] - x), y + 0.4 * (mouth[1] - y))
@@ -134,7 +135,8 @@ def _far(light: Light, sigma: float) -> Light:
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def places(size: tuple[int, int]) -> tuple[list[Point], Point]:
-    """Eyes and mouth in pixels of an upright face crop of (H, W)."""
+def usual_landmarks(size: tuple[int, int]) -> Landmarks:
+    """Where an upright face crop of (H, W) has eyes and mouth."""
     height, width = size
-    return [(x * width, y * height) for x, y in EYES], (MOUTH[0] * width, MOUTH[1] * height)
+    left, right, (x, y) = (np.multiply(point, (width, height)).tolist() for point in (*EYES, MOUTH))
+    return Landmarks(((left[0], left[1]), (right[0], right[1])), (x, y))

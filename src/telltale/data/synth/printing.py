@@ -114,26 +114,28 @@ def printed(
     coverage = taken(np.clip(needed, 0, 1).astype(np.float32).take(image), x, y)
     if blur > 0:
         coverage = blurred(coverage, blur)
-    black = np.float32(printer.removal) * coverage.min(2)
-    coverage = (coverage - black[..., None]) / np.maximum(1 - black[..., None], np.float32(0.05))
-    light = np.ones((height, width, 3), np.float32)
-    for ink, angle in enumerate(ANGLES):
-        amount = coverage[..., ink] if ink < 3 else black
-        amount = amount + np.float32(4 * printer.gain) * amount * (1 - amount)
+    # Plane by plane from here on: arithmetic on every third number takes twice as long.
+    inks = [np.ascontiguousarray(coverage[..., ink]) for ink in range(3)]
+    black = np.float32(printer.removal) * np.minimum(np.minimum(inks[0], inks[1]), inks[2])
+    rest = 1 / np.maximum(1 - black, np.float32(0.05))
+    inks = [*(np.asarray((ink - black) * rest, np.float32) for ink in inks), black]
+    planes = [np.ones((height, width), np.float32) for _ in range(3)]
+    for ink, (amount, angle) in enumerate(zip(inks, ANGLES, strict=True)):
+        amount += np.float32(4 * printer.gain) * amount * (1 - amount)
         np.clip(amount, 0, 1, out=amount)
         seen = _screened(amount, x, y, printer, angle, rng, blur)
-        for channel in range(3):
+        for channel, plane in enumerate(planes):
             strength = 1.0 if ink in (3, channel) else printer.leak
-            light[..., channel] *= 1 - seen * np.float32(strength * (1 - root))
-    light = np.asarray(cv2.pow(np.maximum(light, 0), printer.n), np.float32)
+            plane *= 1 - seen * np.float32(strength * (1 - root))
     left, top = rng.integers(FIBRE, size=2)
     fibres = np.roll(_fibres(), (top, left), (0, 1))
     tiles = (-(-height // FIBRE), -(-width // FIBRE))
     paper = 1 + np.float32(printer.fibre) * np.tile(fibres, tiles)[:height, :width]
-    for channel, white in enumerate(printer.white):
-        light[..., channel] *= paper * np.float32(white)
-    if printer.gloss:
-        light += np.float32(printer.gloss) * soft_ellipse((height, width), rng)[..., None]
+    gloss = np.float32(printer.gloss) * soft_ellipse((height, width), rng)
+    light = np.empty((height, width, 3), np.float32)
+    for channel, (plane, white) in enumerate(zip(planes, printer.white, strict=True)):
+        reflected = np.asarray(cv2.pow(np.maximum(plane, 0), printer.n), np.float32)
+        light[..., channel] = reflected * paper * np.float32(white) + gloss
     return light
 
 

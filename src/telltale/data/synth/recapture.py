@@ -1,7 +1,7 @@
 """Presentation attacks and recaptured documents beside bona fide captures of the same picture.
 
-    bona fide   picture → light → camera
-    attack      picture → light → display, print, cut print, bent print or mask → the same camera
+    bona fide   picture → light → view → camera
+    attack      picture → display, print, cut print, bent print or mask → the same view and camera
 
 Both sides end in the same camera, and the attack's light is brought to the bona fide light's mean
 and contrast in each colour (auto exposure and white balance would), so nothing but the attack tells
@@ -10,8 +10,6 @@ them apart: a classifier of pairs that differ by two draws of the camera stays a
 Every picture of this module is **simulated**.
 """
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -19,32 +17,46 @@ from telltale.data.synth.camera import (
     Camera,
     Light,
     Pixels,
+    blurred,
     draw_camera,
     photograph,
     to_linear,
 )
 from telltale.data.synth.display import draw_display, replayed
-from telltale.data.synth.masks import Point, cut_out, draw_mask, masked, places
+from telltale.data.synth.masks import (
+    Landmarks,
+    cut_out,
+    draw_mask,
+    holes,
+    masked,
+    usual_landmarks,
+)
+from telltale.data.synth.planes import View, draw_view, positions, taken
 from telltale.data.synth.printing import draw_printer, printed
 
 KINDS = ("display", "print", "cut", "curved", "mask")
 PAGE_KINDS = ("display", "print")
+TILT = 20.0  # degrees at most, of live faces and attacks alike
 BENDS = (0.6, 2.5)  # radii of a bent sheet, in widths of the picture
 
 
-def bona_fide(image: Pixels, rng: np.random.Generator, camera: Camera | None = None) -> Pixels:
+def bona_fide(
+    image: Pixels, rng: np.random.Generator, camera: Camera | None = None, view: View | None = None
+) -> Pixels:
     """A camera's picture of what the image shows, (H, W, 3) uint8.
 
     Args:
         image: uint8 sRGB (H, W, 3).
-        rng: Of the camera, if none is given, and of its noise.
+        rng: Of view and camera, if none is given, and of the camera's noise.
         camera: The camera.
+        view: How it stands.
 
     Raises:
         ValueError: If the image is not uint8 (H, W, 3).
     """
     _want_image(image)
-    return photograph(to_linear(image), camera or draw_camera(rng), rng)
+    view, camera = view or draw_view(rng, most=TILT), camera or draw_camera(rng)
+    return photograph(taken(to_linear(image), *positions(image.shape[:2], view)), camera, rng)
 
 
 def attacked(
@@ -52,19 +64,19 @@ def attacked(
     kind: str,
     rng: np.random.Generator,
     camera: Camera | None = None,
+    view: View | None = None,
     *,
-    eyes: Sequence[Point] | None = None,
-    mouth: Point | None = None,
+    landmarks: Landmarks | None = None,
 ) -> Pixels:
     """A camera's picture of an attack with the image, (H, W, 3) uint8; alike but for the attack.
 
     Args:
         image: uint8 sRGB (H, W, 3).
         kind: One of :data:`KINDS`; pages take the first two.
-        rng: Of the attack, of the camera, if none is given, and of its noise.
+        rng: Of the attack, of view and camera, if none is given, and of the camera's noise.
         camera: The camera.
-        eyes: Both in pixels; by default where an upright face crop has them.
-        mouth: Likewise.
+        view: How it stands.
+        landmarks: Eyes and mouth; by default where an upright face crop has them.
 
     Raises:
         ValueError: If the image is not uint8 (H, W, 3) or the kind not known.
@@ -72,37 +84,27 @@ def attacked(
     _want_image(image)
     if kind not in KINDS:
         raise ValueError(f"no attack {kind!r}; there is {', '.join(KINDS)}")
-    camera = camera or draw_camera(rng)
-    live, usual = to_linear(image), places(image.shape[:2])
-    eyes, mouth = eyes or usual[0], mouth or usual[1]
-    light = _presented(image, live, kind, rng, camera, eyes, mouth)
-    # A mask is no pattern finer than a pixel: its blur is the camera's, as the live face's is.
-    lens = camera if kind == "mask" else camera._replace(blur=0)
-    return photograph(matched(light, live), lens, rng)
-
-
-def _presented(
-    image: Pixels,
-    live: Light,
-    kind: str,
-    rng: np.random.Generator,
-    camera: Camera,
-    eyes: Sequence[Point],
-    mouth: Point,
-) -> Light:
+    view, camera = view or draw_view(rng, most=TILT), camera or draw_camera(rng)
+    place = positions(image.shape[:2], view)
+    live = to_linear(image)
+    points = landmarks or usual_landmarks(image.shape[:2])
     if kind == "mask":
-        return masked(live, draw_mask(rng), eyes, mouth, rng)
+        # No pattern finer than a pixel: its blur is the camera's, as a live face's is.
+        light = taken(masked(live, draw_mask(rng), points, rng), *place)
+        return photograph(matched(light, taken(live, *place)), camera, rng)
+    live = taken(live, *place)
     if kind == "display":
-        return replayed(image, draw_display(rng), rng, blur=camera.blur)
-    printer = draw_printer(rng)
-    if kind == "curved":
-        bend = float(np.exp(rng.uniform(*np.log(BENDS))))
-        printer = printer._replace(view=printer.view._replace(bend=bend))
-    light = printed(image, printer, rng, blur=camera.blur)
-    if kind == "cut":
-        own = cv2.GaussianBlur(live, (0, 0), max(camera.blur, 0.1))
-        light = cut_out(np.asarray(own, np.float32), matched(light, live), eyes, rng)
-    return light
+        display = draw_display(rng)._replace(view=view)
+        light = matched(replayed(image, display, rng, blur=camera.blur), live)
+    else:
+        if kind == "curved":
+            view = view._replace(bend=float(np.exp(rng.uniform(*np.log(BENDS)))))
+        printer = draw_printer(rng)._replace(view=view)
+        light = matched(printed(image, printer, rng, blur=camera.blur), live)
+        if kind == "cut":
+            opened = taken(holes(image.shape[:2], points.eyes, rng), *place)
+            light = cut_out(blurred(live, max(camera.blur, 0.1)), light, opened, rng)
+    return photograph(light, camera._replace(blur=0), rng)
 
 
 def matched(light: Light, other: Light) -> Light:
