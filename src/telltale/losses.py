@@ -74,3 +74,39 @@ def circle(alike: Tensor, unlike: Tensor, *, margin: float = 0.25, scale: float 
     pull = F.relu(1 + margin - alike) * (alike - (1 - margin))
     push = F.relu(unlike + margin) * (unlike - margin)
     return F.softplus(-scale * (pull - push)).mean()
+
+
+def gram(maps: Tensor) -> Tensor:
+    """Gram matrices Z Zᵀ / (C·N) of maps (B, C, …): (B, C, C), N the number of their places.
+
+    Source: Gatys et al., "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016.
+    """
+    flat = maps.flatten(2).float()
+    return flat @ flat.mT / (flat.shape[1] * flat.shape[2])
+
+
+def style_distance(maps: Tensor, domains: Tensor, *, squared: bool = True) -> Tensor:
+    """Mean distance of the Gram matrices of two domains' samples, over all pairs of domains.
+
+    The i-th sample of one domain meets the i-th of the other; those left over meet nobody.
+
+    Args:
+        maps: (B, C, …).
+        domains: (B,) int64.
+        squared: Squared Frobenius norm of a pair of samples, averaged; else the norm of all
+            differences of two domains together, not squared.
+
+    Returns:
+        A scalar, 0 with a single domain.
+
+    Source: Cai et al., "S-Adapter", IEEE TIFS 2024, arXiv:2309.04038: token style regularisation.
+    """
+    found = [gram(maps[domains == domain]) for domain in torch.unique(domains)]
+    distances = []
+    for number, one in enumerate(found):
+        for other in found[number + 1 :]:
+            count = min(len(one), len(other))
+            apart = (one[:count] - other[:count]).square().sum((1, 2))
+            # √0 has no finite slope
+            distances.append(apart.mean() if squared else (apart.sum() + 1e-12).sqrt())
+    return torch.stack(distances).mean() if distances else maps.sum() * 0.0

@@ -26,9 +26,13 @@ class Dataset:
     (1, S, S) float32 0 or 1, ``domains`` int64 (0 genuine, then the kinds as sorted), ``partners``
     (3, S, S): only the ``fields`` that were asked for. Pictures that are not square are cut to the
     square in their middle.
+
+    With ``by="datasets"`` the domains are the datasets, as sorted, whatever the label.
     """
 
-    def __init__(self, manifest: Manifest, fields: Sequence[str], size: int) -> None:
+    def __init__(
+        self, manifest: Manifest, fields: Sequence[str], size: int, by: str = "kinds"
+    ) -> None:
         if unknown := [field for field in fields if field not in FIELDS]:
             raise ValueError(f"{manifest.name}: cannot give {unknown}; it has {', '.join(FIELDS)}")
         for row in manifest.rows:
@@ -45,6 +49,9 @@ class Dataset:
         self.labels = np.array([row.label for row in manifest.rows], np.int64)  # (N,)
         numbers = {kind: 1 + number for number, kind in enumerate(manifest.kinds)}
         self.domains = np.array([numbers.get(row.kind, 0) for row in manifest.rows], np.int64)
+        if by == "datasets":
+            names = sorted({row.dataset for row in manifest.rows})
+            self.domains = np.array([names.index(row.dataset) for row in manifest.rows], np.int64)
         self.fields = tuple(fields)
         self.size = size
 
@@ -96,19 +103,22 @@ class Dataset:
         return (_square(grey, self.size, Image.Resampling.NEAREST) > 127).astype(np.float32)[None]
 
 
-def read(manifest: Path | Manifest, fields: Sequence[str], *, size: int) -> Dataset:
+def read(
+    manifest: Path | Manifest, fields: Sequence[str], *, size: int, by: str = "kinds"
+) -> Dataset:
     """The pictures of a manifest, or of its file, under the words of a batch in ``fields``.
 
     Args:
         manifest: Best one split of it: ``read_manifest(path).of_split("train")``.
         fields: Of :data:`FIELDS`.
         size: S in pixels.
+        by: What ``domains`` number: "kinds" of forgery, or "datasets".
 
     Raises:
         ValueError: That names the file, and the line if one is at fault.
     """
     made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
-    return Dataset(made, fields, size)
+    return Dataset(made, fields, size, by)
 
 
 def draw(
@@ -123,16 +133,21 @@ def draw(
         rng = np.random.default_rng([seed, number])
         forged = [rng.choice(dataset.forgeries[int(row)]) for row in behind]
         return dataset.batch(np.concatenate([behind, forged]))
-    groups = dataset.labels if balance == "labels" else dataset.domains
-    wanted = range(2 if balance == "labels" else 1 + len(dataset.manifest.kinds))
-    members = [np.flatnonzero(groups == group) for group in wanted]
-    if batch % len(wanted) or not all(rows.size for rows in members):
-        what = "both labels" if balance == "labels" else f"genuine and {dataset.manifest.kinds}"
+    if balance == "labels":
+        groups, wanted, what = dataset.labels, 2, "both labels"
+    elif balance == "domains":
+        kinds = dataset.manifest.kinds
+        groups, wanted, what = dataset.domains, 1 + len(kinds), f"genuine and {kinds}"
+    else:  # genuine and attacks of the first dataset, of the second, …
+        groups = 2 * dataset.domains + dataset.labels
+        wanted, what = 2 * (1 + int(dataset.domains.max())), "both labels of every dataset"
+    members = [np.flatnonzero(groups == group) for group in range(wanted)]
+    if batch % wanted or not all(rows.size for rows in members):
         raise ValueError(
-            f"{dataset.manifest.name}: to balance want {what} and a batch that {len(wanted)} "
+            f"{dataset.manifest.name}: to balance want {what} and a batch that {wanted} "
             f"divides, got {batch} of {[rows.size for rows in members]}"
         )
-    each = batch // len(wanted)
+    each = batch // wanted
     return dataset.batch(
         np.concatenate([rows[places(rows.size, each, number, seed)] for rows in members])
     )
@@ -149,7 +164,8 @@ def batches(
         seed: Of the order, which is new in each epoch.
         balance: "labels": half genuine, half forged; "domains": genuine and each kind alike; the
             genuine come first, and the smaller group comes round more often. "pairs": genuine
-            ones, then a forgery of each, whichever kind is drawn. "": as they come.
+            ones, then a forgery of each, whichever kind is drawn. "datasets": genuine ones and
+            attacks of each dataset alike. "": as they come.
         start: Batches to pass over, at no cost: a resumed run goes on with the next.
 
     Raises:

@@ -34,6 +34,8 @@ class Data:
         balance: "labels": half of a batch is genuine. "domains": genuine faces and each kind of
             forgery have the same number, in blocks, the genuine first. "pairs": genuine faces,
             then a forgery of each, made from the same frame (a manifest's ``partner``).
+            "datasets": genuine faces and attacks of each dataset have the same number, and the
+            domains are the datasets.
         leave_out: Kinds of forgery that training must not see, neither must validation.
         frames: Of each video, evenly spaced; 0 is all.
         covers: Folder of natural pictures, for methods that hide faces in them.
@@ -59,12 +61,12 @@ class Data:
     license: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or (self.batch % 2 and self.balance != "domains"):
+        if self.batch < 2 or (self.batch % 2 and self.balance not in ("domains", "datasets")):
             raise ValueError(f"data.batch: want an even number, 2 or more, got {self.batch}")
         if min(self.validation, self.scenes) < 1 or min(self.workers, self.frames) < 0:
             raise ValueError("data: want validation and scenes ≥ 1, workers and frames ≥ 0")
-        if self.balance not in ("labels", "domains", "pairs"):
-            raise ValueError(f"data.balance: want labels, domains or pairs, got {self.balance!r}")
+        if self.balance not in (known := ("labels", "domains", "pairs", "datasets")):
+            raise ValueError(f"data.balance: want {', '.join(known)}, got {self.balance!r}")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -134,7 +136,8 @@ class ManifestSource:
     ) -> None:
         manifest = manifest.without(data.leave_out) if data.leave_out else manifest
         manifest = manifest.thinned(data.frames) if data.frames else manifest
-        self.learn = read(manifest.of_split("train"), fields, size=size)
+        by = "datasets" if data.balance == "datasets" else "kinds"
+        self.learn = read(manifest.of_split("train"), fields, size=size, by=by)
         self.check = read(manifest.of_split("val"), ("images", "labels"), size=size)
         for part, dataset in (("train", self.learn), ("val", self.check)):
             if len(set(dataset.labels.tolist())) < 2:

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale.losses import single_center, want_labels
-from telltale.nn.adapters import beside_mlp
+from telltale.nn.adapters import beside_mlp, quick_gelu
 from telltale.nn.contract import Evidence, Losses
 from telltale.nn.difference import central
 from telltale.nn.grid import to_map, to_patches
@@ -225,11 +225,6 @@ def mix_fakes(
     share = torch.distributions.Beta(alpha, alpha).sample((len(rows),)).to(features.device)
     mixed = mix_styles(fakes, other_domain(domains[rows]), share)
     return features.index_copy(0, rows, mixed)
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """u·s(1.702u), s the logistic function."""
-    return x * torch.sigmoid(1.702 * x)
 
 
 def _want_mode(given: str | Mapping[str, Any], depth: int) -> Mode:
