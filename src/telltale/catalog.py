@@ -65,7 +65,8 @@ def build(slug: str, **settings: Any) -> "nn.Module":
         raise ValueError(
             f"{slug} has no setting {wrong[0]!r}{nearest(wrong[0], names)}; it has {_words(names)}"
         )
-    made = {name: _module(name, value) for name, value in settings.items()}
+    parts = [p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    made = {k: _module(k, value) if k in parts else value for k, value in settings.items()}
     try:
         bound = signature.bind(**made)
     except TypeError as error:
@@ -111,7 +112,7 @@ def _read(path: Path) -> Card:
 
 def _module(name: str, value: object) -> object:
     """A module parameter given as a name or a table becomes the module."""
-    if name == "backbone" and isinstance(value, str | Mapping):
+    if isinstance(value, str | Mapping):
         from telltale.nn.backbones import maker
 
         table: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
@@ -119,7 +120,7 @@ def _module(name: str, value: object) -> object:
         known = [*inspect.signature(make).parameters]
         for key in table:
             if key not in known:
-                raise ValueError(f"backbone has no setting {key!r}{nearest(key, known)}")
+                raise ValueError(f"{name} has no setting {key!r}{nearest(key, known)}")
         return make(**table)
     return value
 

@@ -165,8 +165,6 @@ def in_force(slug: str, tables: Tables, settings: Mapping[str, Any] | None = Non
 
 def _module(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """A module's table with its maker's defaults."""
-    if name != "backbone":
-        return dict(table)
     from telltale.nn.backbones import maker
 
     usual = {p.name: p.default for p in inspect.signature(maker(table["name"])).parameters.values()}

@@ -17,6 +17,7 @@ from telltale import catalog
 from telltale.calibrate import Calibration, decide
 from telltale.degrade import SURVIVAL
 from telltale.detector.faces import Faces
+from telltale.detector.pages import Pages
 from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
@@ -261,5 +262,9 @@ def _looker(weights: Weights, threads: int) -> Looker:
     match weights.input.get("crop", "face"):
         case "face":
             return Faces(size, float(weights.input["margin"]), threads=threads)
+        case "page":
+            return Pages(size)
         case other:
-            raise ValueError(f"{weights.file}: its card wants a crop of {other!r}; there is 'face'")
+            raise ValueError(
+                f"{weights.file}: its card wants a crop of {other!r}; there is 'face' and 'page'"
+            )

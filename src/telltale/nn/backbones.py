@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from telltale.nn import convnets, xception
+from telltale.nn import convnets, resnets, xception
 from telltale.nn.states import read_state
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD, Shape, ViT, resample_positions
 
@@ -42,6 +42,8 @@ def maker(name: object) -> Callable[..., nn.Module]:
     """The function that makes the trunk of this name; its arguments are a recipe's settings."""
     if name in xception.SHAPES:
         return xception.xception
+    if name in resnets.SHAPES:
+        return resnets.resnet
     return convnets.convnet if convnets.is_convnet(name) else backbone
 
 
