@@ -22,9 +22,10 @@ from telltale.data.synth.camera import (
     photograph,
     to_linear,
 )
-from telltale.data.synth.display import draw_display, replayed
+from telltale.data.synth.display import Display, draw_display, replayed
 from telltale.data.synth.masks import (
     Landmarks,
+    Mask,
     cut_out,
     draw_mask,
     holes,
@@ -32,7 +33,7 @@ from telltale.data.synth.masks import (
     usual_landmarks,
 )
 from telltale.data.synth.planes import View, draw_view, positions, taken
-from telltale.data.synth.printing import draw_printer, printed
+from telltale.data.synth.printing import Printer, draw_printer, printed
 
 KINDS = ("display", "print", "cut", "curved", "mask")
 PAGE_KINDS = ("display", "print")
@@ -66,6 +67,7 @@ def attacked(
     camera: Camera | None = None,
     view: View | None = None,
     *,
+    device: Display | Printer | Mask | None = None,
     landmarks: Landmarks | None = None,
 ) -> Pixels:
     """A camera's picture of an attack with the image, (H, W, 3) uint8; alike but for the attack.
@@ -76,6 +78,7 @@ def attacked(
         rng: Of the attack, of view and camera, if none is given, and of the camera's noise.
         camera: The camera.
         view: How it stands.
+        device: The display, the printer or the mask, as the kind wants.
         landmarks: Eyes and mouth; by default where an upright face crop has them.
 
     Raises:
@@ -90,16 +93,19 @@ def attacked(
     points = landmarks or usual_landmarks(image.shape[:2])
     if kind == "mask":
         # No pattern finer than a pixel: its blur is the camera's, as a live face's is.
-        light = taken(masked(live, draw_mask(rng), points, rng), *place)
+        mask = device if isinstance(device, Mask) else draw_mask(rng)
+        light = taken(masked(live, mask, points, rng), *place)
         return photograph(matched(light, taken(live, *place)), camera, rng)
     live = taken(live, *place)
     if kind == "display":
-        display = draw_display(rng)._replace(view=view)
+        display = device if isinstance(device, Display) else draw_display(rng)
+        display = display._replace(view=view)
         light = matched(replayed(image, display, rng, blur=camera.blur), live)
     else:
         if kind == "curved":
             view = view._replace(bend=float(np.exp(rng.uniform(*np.log(BENDS)))))
-        printer = draw_printer(rng)._replace(view=view)
+        printer = device if isinstance(device, Printer) else draw_printer(rng)
+        printer = printer._replace(view=view)
         light = matched(printed(image, printer, rng, blur=camera.blur), live)
         if kind == "cut":
             opened = taken(holes(image.shape[:2], points.eyes, rng), *place)
