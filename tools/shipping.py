@@ -99,12 +99,10 @@ def rates(
     measures: dict[str, Callable[[Any, Any], float]] = {
         "auc": metrics.auc,
         "eer": metrics.eer,
-        "bpcer": lambda s, y: (
-            float((s[y == 0] >= threshold).mean()) if (y == 0).any() else math.nan
-        ),
-        "apcer": lambda s, y: float((s[y == 1] < threshold).mean()) if (y == 1).any() else math.nan,
+        "bpcer": lambda s, y: metrics.bpcer(s, y, threshold),
+        "apcer": lambda s, y: metrics.apcer(s, y, threshold),
+        "hter": lambda s, y: metrics.hter(s, y, threshold),
     }
-    measures["hter"] = lambda s, y: (measures["bpcer"](s, y) + measures["apcer"](s, y)) / 2
     return {
         name: [round(float(v), 4) for v in metrics.bootstrap(f, scores, labels, groups, seed=0)]
         for name, f in measures.items()

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from telltale.cli.catalogue import doctor, methods
+from telltale.cli.attacks import catalogue
+from telltale.cli.listing import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
 from telltale.cli.stressing import stress
@@ -39,8 +40,9 @@ def options(
     """Only for ``--help``: ``run`` takes ``--debug`` out, wherever it stands."""
 
 
-for command in (scan, methods, doctor, prepare, train, evaluate, stress, export, synth):
-    app.command(no_args_is_help=command not in (methods, doctor))(command)
+LISTS = (methods, catalogue, doctor)  # these say something without arguments
+for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth):
+    app.command(no_args_is_help=command not in LISTS)(command)
 
 
 def run(arguments: Sequence[str]) -> int:
