@@ -39,7 +39,8 @@ def tiny(slug: str) -> nn.Module:
 
 
 def side(network: nn.Module) -> int:
-    return next((m.shape.size for m in network.modules() if isinstance(m, ViT)), 32)
+    usual = getattr(network, "size", 32)
+    return next((m.shape.size for m in network.modules() if isinstance(m, ViT)), usual)
 
 
 def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor]:
@@ -53,6 +54,7 @@ def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor
         "masks": lambda: (torch.rand(count, 1, size, size, generator=random) > 0.5).float(),
         "domains": lambda: torch.arange(count) % 3,
         "scores": lambda: torch.rand(count, generator=random),
+        "echoes": lambda: torch.randn(count, 2, 33, 61, generator=random),
     }
     return {word: make[word]() for word in words}
 

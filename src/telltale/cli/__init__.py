@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
 from telltale.cli.listing import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
@@ -41,7 +42,7 @@ def options(
 
 
 LISTS = (methods, catalogue, doctor)  # these say something without arguments
-for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth):
+for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth, m3fas_signal):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 
