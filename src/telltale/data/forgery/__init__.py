@@ -23,6 +23,8 @@ from telltale.data.forgery import (
     wilddeepfake,
 )
 from telltale.data.manifest import Row
+from telltale.data.spoofing import READERS as SPOOFING
+from telltale.data.spoofing import SIGNS as SPOOFING_SIGNS
 
 Reader = Callable[[Path], Iterator[Row]]
 
@@ -41,8 +43,10 @@ READERS: dict[str, Reader] = {  # "name" or "name-variant"; the plain name is th
     "df40": df40.read,
     **{f"deepfakebench-{lv}": partial(deepfakebench.read, level=lv) for lv in LEVELS},
     "splits": split_folders.read,
+    **SPOOFING,
 }
 SIGNS = {  # what lies in a dataset's folder and in no other's, looked for in this order
+    **SPOOFING_SIGNS,
     "deeperforensics": ("manipulated_videos",),  # may hold FaceForensics++'s originals, too
     "df40": ("simswap", "DF40*"),
     "ffpp": ("manipulated_sequences", "original_sequences"),
