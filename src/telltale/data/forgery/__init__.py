@@ -68,14 +68,15 @@ def located(where: Path | str) -> tuple[str, Path]:
         ValueError: If there is no dataset of this name, or nothing at its path.
     """
     name, colon, rest = str(where).partition(":")
-    known = {key.partition("-")[0] for key in READERS} | READERS.keys()
+    short = {key.partition("-")[0] for key in READERS}
+    known = short | READERS.keys()
     if colon and name in known:
         if not Path(rest).exists():
             raise ValueError(f"{where}: no file or folder {rest}")
         return name, Path(rest)
     path = Path(where)
     if colon and not path.exists() and len(name) > 1:  # one letter is a drive
-        raise ValueError(f"{where}: no dataset {name!r}; there is {', '.join(sorted(known))}")
+        raise ValueError(f"{where}: no dataset {name!r}; there is {', '.join(sorted(short))}")
     if path.is_file():
         return ("deepfakebench" if path.suffix.lower() == ".json" else ""), path
     for name, signs in SIGNS.items():

@@ -1,8 +1,10 @@
-"""Make, train, calibrate, measure and export the shipped spoof detector, one step at a time.
+"""Make, train, calibrate, measure and export the shipped spoof detectors, one step at a time.
 
-    python tools/ship_s_adapter.py make  --cache CROPS
-    python tools/ship_s_adapter.py train --cache CROPS --backbone dinov2_small.safetensors
-    python tools/ship_s_adapter.py ship  --cache CROPS --backbone dinov2_small.safetensors
+    python tools/ship_spoof.py make  --cache CROPS
+    python tools/ship_spoof.py train --cache CROPS --method joint_attacks
+    python tools/ship_spoof.py ship  --cache CROPS --method joint_attacks
+
+`--method s_adapter` wants `--backbone dinov2_small.safetensors`, too.
 
 Real faces of Labeled Faces in the Wild, split by person; each is photographed live and presented
 by a **simulated** attack (`telltale.data.synth.recapture`). Displays, printers, masks and cameras
@@ -34,6 +36,10 @@ from telltale.records import Region
 
 SIZE, MARGIN, DEPTH, SEED = 140, 1.3, 4, 0
 UNSEEN = "cut"
+SOURCES = {
+    "s_adapter": f"telltale, on DINOv2 ViT-S/14 (Apache-2.0, Meta) cut after block {DEPTH}",
+    "joint_attacks": "telltale, from random weights",
+}
 DEVICES = {"train": (0, 60), "val": (60, 75), "test": (75, 100), "others": (75, 100)}
 COUNTS = {"train": 2600, "val": 300, "test": 400, "others": 150}
 LEFT_EYE, RIGHT_EYE, MOUTH = (33, 133), (362, 263), (61, 291)  # corners, of MediaPipe's mesh
@@ -113,17 +119,22 @@ def view(pixels: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
     return cut(pixels, Region(*(middle - wide / 2).tolist(), wide, wide), SIZE)
 
 
-def network(backbone_file: Path) -> Any:
+def network(method: str, backbone_file: Path | None) -> Any:
     """The method on the trunk that is shipped."""
-    from telltale.faces.s_adapter import SAdapter
-    from telltale.nn.backbones import backbone
+    from telltale import catalog
 
-    trunk = backbone("dinov2_small", backbone_file, size=SIZE, depth=DEPTH)
-    return SAdapter(trunk, dim=32, dropout=0.0)
+    if method == "joint_attacks":
+        trunk = {"name": "conv_toy", "size": SIZE}
+        return catalog.build(method, backbone=trunk, physical_rate=0.0, digital_rate=0.1)
+    vit = {"name": "dinov2_small", "weights": backbone_file, "size": SIZE, "depth": DEPTH}
+    return catalog.build(method, backbone=vit, dim=32, dropout=0.0)
 
 
-def stream(data: Views, pairs: int, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Endless batches: live faces, then the attacks on them; domains are three camera families."""
+def stream(method: str, data: Views, pairs: int, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Endless batches: live faces, then the attacks on them.
+
+    Domains are three families of cameras, or for the joint detector the family of the attack.
+    """
     import torch
 
     number = start
@@ -135,11 +146,12 @@ def stream(data: Views, pairs: int, start: int = 0) -> Iterator[dict[str, Any]]:
         for images in (data.live[rows], data.attack[rows]):
             images = np.where(flips[:, None, None, None], images[:, :, ::-1], images)
             parts.append(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-        family = data.cameras[rows] % 3
+        labels, family = np.repeat([0, 1], pairs), np.tile(data.cameras[rows] % 3, 2)
+        domains = labels if method == "joint_attacks" else family
         yield {
             "images": torch.from_numpy(np.concatenate(parts)),
-            "labels": torch.arange(2).repeat_interleave(pairs),
-            "domains": torch.from_numpy(np.r_[family, family]),
+            "labels": torch.from_numpy(labels),
+            "domains": torch.from_numpy(domains.astype(np.int64)),
         }
         number += 1
 
@@ -150,42 +162,38 @@ def both(data: Views) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
     return np.concatenate([data.live, data.attack]), labels, [*data.sources, *data.sources]
 
 
-def train(cache: Path, backbone_file: Path, run: Path, steps: int, lr: float, pairs: int) -> None:
+def train(cache: Path, net: Any, method: str, run: Path, steps: int, lr: float, pairs: int) -> None:
     """Train, or go on where the run stands."""
-    import torch
-
     from telltale import metrics
 
-    torch.manual_seed(SEED)
     crops, labels, _ = both(views(cache, "val"))
     learn(
-        network(backbone_file),
-        stream(views(cache, "train"), pairs),
+        net,
+        stream(method, views(cache, "train"), pairs),
         run,
         steps=steps,
         lr=lr,
-        validate=lambda net: float(metrics.auc(logits_of(net, crops), labels)),
+        validate=lambda it: float(metrics.auc(logits_of(it, crops), labels)),
     )
 
 
-def ship(cache: Path, backbone_file: Path, run: Path) -> None:
+def ship(cache: Path, net: Any, method: str, run: Path) -> None:
     """Export, calibrate on validation, measure on test, write the card's table."""
     from telltale import fit, metrics
     from telltale.calibrate import fit as calibrate
     from telltale.engine import session, sha256, weights_folder
     from telltale.export import export_onnx, gate, halve, quantise
 
-    net = network(backbone_file)
     fit.restore(net, run / "weights.safetensors")
     net.eval()
-    full, small, half = (run / f"s_adapter{end}.onnx" for end in ("_full", "_int8", "_half"))
+    full, small, half = (run / f"{method}{end}.onnx" for end in ("_full", "_int8", "_half"))
     worst = export_onnx(net, full, size=SIZE, grid=None)
     quantise(full, small)
     halve(full, half)
     crops, labels, people = both(views(cache, "val"))
     images = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255
     tried = gate(full, small, images, lambda z: float(metrics.auc(z, labels)))
-    target = weights_folder() / "s_adapter.onnx"
+    target = weights_folder() / f"{method}.onnx"
     target.write_bytes((small if tried.kept else half).read_bytes())
     runner = session(target)
     logits = answers(runner, crops)
@@ -215,9 +223,9 @@ def ship(cache: Path, backbone_file: Path, run: Path) -> None:
         "file": target.name,
         "sha256": sha256(target),
         "license": "Apache-2.0",
-        "source": f"telltale, on DINOv2 ViT-S/14 (Apache-2.0, Meta) cut after block {DEPTH}",
+        "source": SOURCES[method],
         "trained_on": "Labeled Faces in the Wild, 80 % of its people; attacks SIMULATED: display, "
-        "print, bent print, mask; tools/ship_s_adapter.py, seed 0",
+        "print, bent print, mask; tools/ship_spoof.py, seed 0",
         "threshold": threshold,
         "doubt": doubt,
         "input": {"size": SIZE, "crop": "face", "margin": MARGIN},
@@ -232,7 +240,7 @@ def ship(cache: Path, backbone_file: Path, run: Path) -> None:
     }
     result = {"export": {"difference": worst, "gate": tried._asdict()}, "metrics": figures}
     (run / "result.json").write_text(json.dumps(result | {"weights": weights}, indent=1) + "\n")
-    write_weights(weights_folder().parent / "faces/s_adapter.toml", weights, figures)
+    write_weights(weights_folder().parent / f"faces/{method}.toml", weights, figures)
     print(json.dumps(figures, indent=1))
 
 
@@ -241,18 +249,24 @@ def main() -> None:
     parser.add_argument("what", choices=("make", "train", "ship"))
     parser.add_argument("--cache", type=Path, required=True, help="folder of *.crops")
     parser.add_argument("--backbone", type=Path)
-    parser.add_argument("--run", type=Path, default=Path("runs/ship-s_adapter"))
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--method", choices=SOURCES, default="joint_attacks")
+    parser.add_argument("--run", type=Path, default=Path("runs/ship-spoof"))
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=16)
     args = parser.parse_args()
     if args.what == "make":
         for split in COUNTS:
             print(split, len(views(args.cache, split).live), flush=True)
-    elif args.what == "train":
-        train(args.cache, args.backbone, args.run, args.steps, args.lr, args.pairs)
+        return
+    import torch
+
+    torch.manual_seed(SEED)
+    net = network(args.method, args.backbone)
+    if args.what == "train":
+        train(args.cache, net, args.method, args.run, args.steps, args.lr, args.pairs)
     else:
-        ship(args.cache, args.backbone, args.run)
+        ship(args.cache, net, args.method, args.run)
 
 
 if __name__ == "__main__":

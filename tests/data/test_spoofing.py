@@ -1,0 +1,231 @@
+"""Readers of the anti-spoofing datasets, on miniature trees with their true layouts."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from telltale.data.forgery import READERS
+from telltale.data.manifest import Manifest, read_manifest
+from telltale.data.spoofing import mcio, siw
+
+
+def touch(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def oulu(root: Path) -> Path:
+    """Two people a split, all five files of one phone and session."""
+    for folder, users in (("Train", (1, 2)), ("Dev", (21, 22)), ("Test", (36, 37))):
+        names = [f"1_1_{user:02d}_{file}" for user in users for file in range(1, 6)]
+        touch(root / f"{folder}_files/{name}.avi" for name in names)
+        signs = {"1": "+1", "2": "-1", "3": "-1", "4": "-2", "5": "-2"}
+        for number, keep in (("Protocol_1", "12345"), ("Protocol_2", "124")):
+            path = root / f"Protocols/{number}/{folder}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"{signs[name[-1]]},{name}" for name in names if name[-1] in keep]
+            path.write_text("\n".join(lines) + "\n")
+        fold = root / f"Protocols/Protocol_3/{folder}_4.txt"
+        fold.parent.mkdir(parents=True, exist_ok=True)
+        fold.write_text("\n".join(f"{signs[name[-1]]},{name}" for name in names[:3]))
+    return root
+
+
+def casia(root: Path) -> Path:
+    names = [*map(str, range(1, 9)), *(f"HR_{k}" for k in range(1, 5))]
+    for half, people in (("train", 20), ("test", 30)):
+        touch(root / f"{half}_release/{p}/{n}.avi" for p in range(1, people + 1) for n in names)
+    return root
+
+
+def replay(root: Path) -> Path:
+    for number, part in enumerate(("train", "devel", "test")):
+        for client in (3 * number + 1, 3 * number + 2):
+            who = f"client{client:03d}_session01"
+            touch([root / part / "real" / f"{who}_webcam_authenticate_adverse_1.mov"])
+            attacks = ("print_{}_highdef_photo_adverse", "mobile_{}_mobile_video_controlled")
+            for hand in ("fixed", "hand"):
+                names = (f"attack_{name.format(who)}.mov" for name in attacks)
+                touch(root / part / "attack" / hand / name for name in names)
+    touch([root / "enroll/real/client001_enroll.mov"])
+    return root
+
+
+def msu(root: Path) -> Path:
+    for client in (1, 2, 3, 5, 11):
+        who = f"client{client:03d}_android_SD"
+        touch([root / f"scene01/real/real_{who}_scene01.mp4"])
+        kinds = ("ipad_video", "iphone_video", "printed_photo")
+        touch(root / f"scene01/attack/attack_{who}_{kind}_scene01.mp4" for kind in kinds)
+    (root / "train_sub_list.txt").write_text("02\n05\n")
+    (root / "test_sub_list.txt").write_text("01\n03\n")
+    return root
+
+
+def siw_tree(root: Path) -> Path:
+    for half, people in (("Train", ("001", "002")), ("Test", ("003",))):
+        for person in people:
+            touch([root / half / "live" / person / f"{person}-1-1-1-1.mov"])
+            spoofs = [f"{person}-1-2-{m}-1" for m in (1, 2)] + [
+                f"{person}-1-3-{m}-1" for m in (1, 2, 3, 4)
+            ]
+            touch(root / half / "spoof" / person / f"{name}.mov" for name in spoofs)
+    return root
+
+
+def celeba(root: Path) -> Path:
+    for half, person in (("train", "1"), ("test", "9")):
+        names = {
+            f"Data/{half}/{person}/live/1.jpg": (0, 0),
+            f"Data/{half}/{person}/spoof/2.png": (8, 1),
+        }
+        touch(root / name for name in names)
+        table = {}
+        for name, (kind, attack) in names.items():
+            numbers = [0] * 44
+            numbers[40], numbers[43] = kind, attack
+            table[name] = numbers
+        path = root / f"metas/intra_test/{half}_label.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(table))
+    return root
+
+
+def counts(manifest: Manifest) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for row in manifest.rows:
+        found.setdefault(row.split, Counter())[row.kind or "live"] += 1
+    return found
+
+
+def test_oulu_npu(tmp_path: Path) -> None:
+    root = oulu(tmp_path / "OULU")
+    every = counts(read_manifest(root))
+    each = {"live": 2, "print 1": 2, "print 2": 2, "video 1": 2, "video 2": 2}
+    assert every == {"train": each, "val": each, "test": each}
+    two = counts(read_manifest(f"oulu-2:{root}"))
+    assert two["test"] == {"live": 2, "print 1": 2, "video 1": 2}
+    assert counts(read_manifest(f"oulu-3.4:{root}"))["train"].total() == 3
+    rows = read_manifest(f"oulu-1:{root}").rows
+    assert {row.source for row in rows if row.split == "val"} == {"oulu:21", "oulu:22"}
+    assert not read_manifest(f"oulu-1:{root}").divided()
+    with pytest.raises(ValueError, match=r"Protocol_4/Train_1\.txt: is not there"):
+        read_manifest(f"oulu-4.1:{root}")
+    path = root / "Protocols/Protocol_1/Dev.txt"
+    path.write_text("+1,1_1_21_4\n")
+    with pytest.raises(ValueError, match=r'Dev\.txt, line 1: want "\+1,1_1_01_1"'):
+        read_manifest(f"oulu-1:{root}")
+    path.write_text("+1,1_1_29_1\n")
+    with pytest.raises(ValueError, match=r"wants Dev_files/1_1_29_1\.avi"):
+        read_manifest(f"oulu-1:{root}")
+
+
+def test_casia_fasd(tmp_path: Path) -> None:
+    manifest = read_manifest(casia(tmp_path / "CASIA"))
+    found = counts(manifest)
+    assert found["test"] == {"live": 90, "warped print": 90, "cut print": 90, "video": 90}
+    assert found["train"].total() + found["val"].total() == 240
+    assert not manifest.divided()
+    touch([tmp_path / "CASIA/test_release/1/HR_9.avi"])
+    with pytest.raises(ValueError, match=r"HR_9\.avi: want a name of 1, 2, HR_1"):
+        read_manifest(tmp_path / "CASIA")
+
+
+def test_replay_attack(tmp_path: Path) -> None:
+    manifest = read_manifest(replay(tmp_path / "Replay"))
+    each = {"live": 2, "print photo": 4, "mobile video": 4}
+    assert counts(manifest) == {"train": each, "val": each, "test": each}
+    assert manifest.rows[0].source == "replayattack:001"
+    assert not any("enroll" in str(row.path) for row in manifest.rows)
+
+
+def test_msu_mfsd(tmp_path: Path) -> None:
+    root = msu(tmp_path / "MSU")
+    manifest = read_manifest(root)
+    assert counts(manifest)["test"] == {
+        "live": 2,
+        "ipad_video": 2,
+        "iphone_video": 2,
+        "printed_photo": 2,
+    }
+    assert {row.source for row in manifest.rows} == {f"msumfsd:{n:03d}" for n in (1, 2, 3, 5)}
+    (root / "test_sub_list.txt").unlink()
+    with pytest.raises(ValueError, match=r"test_sub_list\.txt: is not there"):
+        read_manifest(root)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "train", "test"),
+    [
+        ("1", {"live": 2, "print": 4, "replay": 8}, {"live": 1, "print": 2, "replay": 4}),
+        ("2.3", {"live": 2, "replay": 6}, {"live": 1, "replay": 1}),
+        ("3.1", {"live": 2, "print": 4}, {"live": 1, "replay": 4}),
+        ("3.2", {"live": 2, "replay": 8}, {"live": 1, "print": 2}),
+    ],
+)
+def test_siw(tmp_path: Path, protocol: str, train: dict[str, int], test: dict[str, int]) -> None:
+    rows = read_manifest(f"siw-{protocol}:{siw_tree(tmp_path)}").rows
+    for testing, expected in ((False, train), (True, test)):
+        kinds = Counter(
+            row.kind.split()[0] if row.kind else "live"
+            for row in rows
+            if (row.split == "test") == testing
+        )
+        assert kinds == expected
+    assert siw.PROTOCOLS[0] == "1"
+
+
+def test_celeba_spoof(tmp_path: Path) -> None:
+    root = celeba(tmp_path / "CelebA_Spoof")
+    rows = read_manifest(root).rows
+    assert [(row.label, row.kind, row.source) for row in rows if row.split == "test"] == [
+        (0, "", "celebaspoof:9"),
+        (1, "pad", "celebaspoof:9"),
+    ]
+    (root / "metas/intra_test/train_label.json").write_text('{"Data/train/1/live/1.jpg": [0, 1]}')
+    with pytest.raises(ValueError, match=r"want 44 numbers for Data/train/1/live/1\.jpg"):
+        read_manifest(root)
+
+
+def four(root: Path) -> Path:
+    oulu(root / "oulu")
+    casia(root / "casia")
+    replay(root / "replay")
+    msu(root / "msu")
+    return root
+
+
+@pytest.mark.parametrize("protocol", mcio.ZERO_SHOT)
+def test_mcio_never_learns_from_the_target(tmp_path: Path, protocol: str) -> None:
+    names = {"M": "msumfsd", "C": "casiafasd", "I": "replayattack", "O": "oulu"}
+    rows = read_manifest(f"mcio-{protocol}:{four(tmp_path)}").rows
+    sources, _, target = protocol.partition("2")
+    assert {row.dataset for row in rows if row.split == "test"} == {names[target]}
+    learnt = {row.dataset for row in rows if row.split != "test"}
+    assert learnt == {names[letter] for letter in sources}
+    assert {row.label for row in rows if row.split == "val"} == {0, 1}
+
+
+def test_mcio_few_shots(tmp_path: Path) -> None:
+    root = four(tmp_path)
+    rows = read_manifest(f"mcio-OMI2C-s5:{root}").rows
+    shots = [row for row in rows if row.dataset == "casiafasd" and row.split == "train"]
+    assert Counter(row.label for row in shots) == {0: 5, 1: 5}
+    tested = {row.source for row in rows if row.split == "test"}
+    assert not tested & {row.source for row in shots}  # nor other videos of these people
+    again = read_manifest(f"mcio-OMI2C-s5:{root}").rows
+    assert rows == again
+    with pytest.raises(ValueError, match="want the folder msu with its dataset"):
+        read_manifest(f"mcio-MI2C:{root / 'oulu'}")
+
+
+def test_every_reader_says_what_it_wants_of_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    spoofing = [n for n in READERS if n.split("-")[0] in ("oulu", "siw", "mcio", "casiafasd")]
+    for name in (*spoofing, "replayattack", "msumfsd", "celebaspoof"):
+        with pytest.raises(ValueError, match="empty: want"):
+            read_manifest(f"{name}:{tmp_path / 'empty'}")
