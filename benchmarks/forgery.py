@@ -255,8 +255,8 @@ def markdown(rows: Mapping[str, Any], args: argparse.Namespace, sizes: Mapping[s
     lines = [
         "# Forged faces: which method finds a kind that it never saw?",
         "",
-        f"`python benchmarks/forgery.py --together {args.together}`: AUC, mean ± deviation over "
-        f"{args.seeds} seeds. What a column of a kind shows was learnt without that kind; held out "
+        f"`python benchmarks/forgery.py --together {args.together} --steps {args.steps}`: AUC, "
+        f"{of_seeds(args.seeds)}. What a column of a kind shows was learnt without that kind; held out "
         f"together: {'; '.join(' and '.join(fold) for fold in folds(args.together))}. "
         "Forgeries are **synthetic**, made from "
         f"real faces: Labeled Faces in the Wild, {sizes['train']} people to learn from, "
@@ -275,12 +275,23 @@ def markdown(rows: Mapping[str, Any], args: argparse.Namespace, sizes: Mapping[s
     order = sorted(rows, key=lambda arm: -rows[arm]["mean held out"][0])
     for arm in order:
         row = rows[arm]
-        cells = [f"{row[c][0]:.3f} ± {row[c][1]:.3f}" if c in row else "–" for c in columns]
+        cells = [shown(row.get(c), args.seeds) for c in columns]
         weights = f"{row['trained weights'] / 1e3:.0f} k"
         lines.append(
             f"| {arm} | {weights} | " + " | ".join(cells) + f" | {row['worst source']:.3f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def shown(value: Sequence[float] | None, seeds: int) -> str:
+    """A cell of the table."""
+    if value is None:
+        return "–"
+    return f"{value[0]:.3f} ± {value[1]:.3f}" if seeds > 1 else f"{value[0]:.3f}"
+
+
+def of_seeds(seeds: int) -> str:
+    return f"mean ± deviation over {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def main() -> None:
