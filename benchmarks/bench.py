@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 
 from check_licences import closure  # noqa: E402  # tools/
+
 from pictures import make_pictures  # noqa: E402  # beside this file
 
 RESULTS = HERE / "RESULTS.md"

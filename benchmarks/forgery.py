@@ -256,8 +256,8 @@ def markdown(rows: Mapping[str, Any], args: argparse.Namespace, sizes: Mapping[s
         "# Forged faces: which method finds a kind that it never saw?",
         "",
         f"`python benchmarks/forgery.py --together {args.together} --steps {args.steps}`: AUC, "
-        f"{of_seeds(args.seeds)}. What a column of a kind shows was learnt without that kind; held out "
-        f"together: {'; '.join(' and '.join(fold) for fold in folds(args.together))}. "
+        f"{of_seeds(args.seeds)}. What a column of a kind shows was learnt without that kind; held "
+        f"out together: {'; '.join(' and '.join(fold) for fold in folds(args.together))}. "
         "Forgeries are **synthetic**, made from "
         f"real faces: Labeled Faces in the Wild, {sizes['train']} people to learn from, "
         f"{sizes['test']} others to test; {sizes['others']} faces of other sources, never learnt "

@@ -11,11 +11,11 @@ and no blur, which would erase the only general clue); with the instance and the
 with the progressive controller (PLC) too, which is the whole method.
 
 Found (3 seeds, 200 steps, both weights 1), AUC of A / of B / of tint alone: CE 0.96 / 0.93 / 0.61,
-with jittered colours 0.96 / 0.71 ± 0.02 / 0.89, with the pair losses 0.72 / 0.65 ± 0.05 / 0.59, with
-PLC 0.64 / 0.58 ± 0.02 / 0.57. Plain cross-entropy does not take the shortcut: this CNN's high pass
-makes noise easier than tint. Jittered colours take its attention *to* the tint, as noise drowns in
-them; against that the pair losses do turn it away from the tint, but learn so slowly at this budget
-that they lose everywhere. The claim is not shown here.
+with jittered colours 0.96 / 0.71 ± 0.02 / 0.89, with the pair losses 0.72 / 0.65 ± 0.05 / 0.59,
+with PLC 0.64 / 0.58 ± 0.02 / 0.57. Plain cross-entropy does not take the shortcut: this CNN's high
+pass makes noise easier than tint. Jittered colours take its attention *to* the tint, as noise
+drowns in them; against that the pair losses do turn it away from the tint, but learn so slowly at
+this budget that they lose everywhere. The claim is not shown here.
 
 Writes results/cfm.json and .png. A run that was stopped goes on with the next seed.
 """

@@ -8,11 +8,12 @@ detectors of stego pictures with all Haar bands, with LFAD, with LFAD and SFDA, 
 with all three. Beside each AUC stands how much of the face shows: PSNR and SSIM of stego picture
 and cover.
 
-Found (3 seeds, 250 steps): the gap is total: a detector of raw faces (AUC 1.00) is at chance on stego
-pictures (0.49). Leaving the low band out (LFAD) helps: AUC 0.93 ± 0.02 against 0.88 ± 0.02 with all
-bands at β = 0.25 (PSNR 24.3 dB), 0.71 ± 0.03 against 0.63 ± 0.09 at β = 0.18 (27.2 dB). SFDA and SDA
-cost at this budget (0.91 and 0.78; 0.60 and 0.58): an attention and an alignment to learn besides.
-At β = 0.12 and with covers as rough as photographs (`smoothness=1`) no arm learnt anything.
+Found (3 seeds, 250 steps): the gap is total: a detector of raw faces (AUC 1.00) is at chance on
+stego pictures (0.49). Leaving the low band out (LFAD) helps: AUC 0.93 ± 0.02 against 0.88 ± 0.02
+with all bands at β = 0.25 (PSNR 24.3 dB), 0.71 ± 0.03 against 0.63 ± 0.09 at β = 0.18 (27.2 dB).
+SFDA and SDA cost at this budget (0.91 and 0.78; 0.60 and 0.58): an attention and an alignment to
+learn besides. At β = 0.12 and with covers as rough as photographs (`smoothness=1`) no arm learnt
+anything.
 
 Writes results/stega_ffd.json and .png. A run that was stopped goes on with the next seed.
 """
