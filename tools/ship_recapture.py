@@ -20,7 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from shipping import answers, band, learn, logits_of, rates, write_weights  # beside this file
+from shipping import (
+    SURVIVES,
+    answers,
+    band,
+    learn,
+    logits_of,
+    rates,
+    write_weights,
+)  # beside this file
 
 from telltale.data.synth.camera import draw_camera
 from telltale.data.synth.display import Display, draw_display
@@ -218,7 +226,7 @@ def ship(cache: Path, run: Path) -> None:
         "clustered-dot prints; tools/ship_recapture.py, seed 0",
         "threshold": threshold,
         "doubt": doubt,
-        "input": {"size": SIZE, "crop": "page"},
+        "input": {"size": SIZE, "crop": "page", "survival": SURVIVES},
         "calibration": line.to_table(),
         "operating_range": {
             "page_pixels": [224.0, math.inf],

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from shipping import answers, band, learn, logits_of, rates, write_weights  # beside this file
+from shipping import (
+    SURVIVES,
+    answers,
+    band,
+    learn,
+    logits_of,
+    rates,
+    write_weights,
+)  # beside this file
 
 from telltale.data.crops import Crop, load_crops
 from telltale.data.synth.camera import draw_camera
@@ -228,7 +236,7 @@ def ship(cache: Path, net: Any, method: str, run: Path) -> None:
         "print, bent print, mask; tools/ship_spoof.py, seed 0",
         "threshold": threshold,
         "doubt": doubt,
-        "input": {"size": SIZE, "crop": "face", "margin": MARGIN},
+        "input": {"size": SIZE, "crop": "face", "margin": MARGIN, "survival": SURVIVES},
         "calibration": line.to_table(),
         "operating_range": {
             "face_pixels": [60.0, 400.0],

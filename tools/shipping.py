@@ -17,6 +17,8 @@ from telltale import metrics
 
 Floats = NDArray[np.float64]
 
+SURVIVES = ["JPEG 95", "JPEG 75", "crop"]  # halving a picture erases halftone and moiré
+
 
 def learn(
     net: Any,

@@ -67,6 +67,10 @@ class Detector:
         self.calibration = Calibration.from_table(weights.calibration)
         self.network = session(verified(weights, folder), threads)
         self.looker = _looker(weights, threads)
+        # What resizing erases by its nature cannot be asked again after it: such a card names the
+        # degradations that its verdicts must stand.
+        names = weights.input.get("survival", [*SURVIVAL])
+        self.survival = {name: SURVIVAL[name] for name in names}
 
     @classmethod
     def load(cls, slug: str, *, threads: int = 0) -> Self:
@@ -249,7 +253,7 @@ class Detector:
     def _degraded(self, pixels: Pixels, region: Region) -> dict[str, Pixels]:
         """What the network is shown of a region after each degradation of its surroundings."""
         patch, inside = surroundings(pixels, region, self.looker.context)
-        copies = {name: degrade(patch) for name, degrade in SURVIVAL.items()}
+        copies = {name: degrade(patch) for name, degrade in self.survival.items()}
         return {
             name: self.looker.cut(moved.pixels, moved.place(inside))
             for name, moved in copies.items()

@@ -1,7 +1,7 @@
 """The page in a photograph, as crops at its own resolution whose answers are averaged."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from functools import cache
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Pages:
 
     def look(self, pixels: Pixels, details: Mapping[str, str]) -> list[Subject]:
         """See :class:`~telltale.detector.subjects.Looker`."""
-        found = find_page(pixels) if find_spec("cv2") else None
+        found = find_page(pixels) if _has_opencv() else None
         corners = _whole(pixels) if found is None else found
         (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
         region = Region(left, top, right - left, bottom - top)
@@ -69,3 +69,12 @@ class Pages:
 def _whole(pixels: Pixels) -> Corners:
     height, width = pixels.shape[:2]
     return np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
+
+
+@cache
+def _has_opencv() -> bool:
+    try:
+        import cv2  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
