@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telltale.nn.histogram import LocalHistogram
+from telltale.nn.histogram import LocalHistogram, mean_of_window
 
 
 def layer(center: float, width: float, window: int = 3, bins: str = "gaussian") -> LocalHistogram:
@@ -31,6 +32,17 @@ def test_agrees_with_the_plain_way(seed: int, window: int) -> None:
             torch.testing.assert_close(found[:, :, y, x], plain)
     assert found.min() > 0
     assert found.max() <= 1
+
+
+@pytest.mark.parametrize("window", [1, 3, 7])
+def test_the_mean_of_a_window_is_the_pooling_that_it_replaces(window: int) -> None:
+    maps = torch.randn(2, 3, 5, 8, requires_grad=True)
+    plain = F.avg_pool2d(maps, window, 1, window // 2, count_include_pad=False)
+    found = mean_of_window(maps, window)
+    torch.testing.assert_close(found, plain)
+    back = torch.randn(2, 3, 5, 8)
+    slopes = [torch.autograd.grad(y, maps, back)[0] for y in (found, plain)]
+    torch.testing.assert_close(*slopes)
 
 
 @pytest.mark.parametrize("delta", [0.0, 0.5, -1.5])
