@@ -9,7 +9,8 @@
 Real faces of Labeled Faces in the Wild, split by person; each is photographed live and presented
 by a **simulated** attack (`telltale.data.synth.recapture`). Displays, printers, masks and cameras
 are drawn once each: the test's are others than those of training, and so is one whole attack, the
-cut print. Faces of other sources are only tested on.
+cut print. What the training's pictures went through before is varied (`worn`). Faces of sources
+other than LFW and a set of portraits are only tested on.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from shipping import (
@@ -33,7 +35,7 @@ from shipping import (
 )  # beside this file
 
 from telltale.data.crops import Crop, load_crops
-from telltale.data.synth.camera import draw_camera
+from telltale.data.synth.camera import draw_camera, jpeg
 from telltale.data.synth.display import draw_display
 from telltale.data.synth.masks import Landmarks, draw_mask
 from telltale.data.synth.printing import draw_printer
@@ -44,6 +46,7 @@ from telltale.records import Region
 
 SIZE, MARGIN, DEPTH, SEED = 140, 1.3, 4, 0
 UNSEEN = "cut"
+REPEATS = 6  # how often a face of the few other sources is seen for one of LFW's
 SOURCES = {
     "s_adapter": f"telltale, on DINOv2 ViT-S/14 (Apache-2.0, Meta) cut after block {DEPTH}",
     "joint_attacks": "telltale, from random weights",
@@ -64,16 +67,17 @@ class Views(NamedTuple):
 
 
 def split_of(source: str) -> str:
-    """train, val or test by a hash of the person; any source but LFW is among the others."""
-    if not source.startswith("lfw:"):
-        return "others"
+    """train, val or test by a hash of the person; portraits train, other sources are the others."""
+    family = source.partition(":")[0]
+    if family != "lfw":
+        return "train" if family == "portraits" else "others"
     draw = int(hashlib.sha256(source.encode()).hexdigest(), 16) % 100
     return "train" if draw < 80 else "val" if draw < 90 else "test"
 
 
 def views(cache: Path, split: str) -> Views:
     """The views of a split, made once and kept."""
-    kept = cache / f"spoof-{split}-{SIZE}.npz"
+    kept = cache / f"spoof-worn-{split}-{SIZE}.npz"
     if not kept.exists():
         part = kept.with_suffix(".part.npz")
         np.savez(part, **make(cache, split)._asdict())
@@ -91,7 +95,10 @@ def make(cache: Path, split: str) -> Views:
         # Portraits whose terms forbid manipulation are not used, not even to measure.
         if split_of(crop.source) == split and not crop.source.startswith("officials:")
     ]
-    order = np.random.default_rng(1).permutation(len(crops))[: COUNTS[split]]
+    order = [*np.random.default_rng(1).permutation(len(crops))[: COUNTS[split]]]
+    if split == "train":
+        few = [k for k, crop in enumerate(crops) if not crop.source.startswith("lfw:")]
+        order = [*(k for k in order if k not in few), *few * REPEATS]
     kinds = [kind for kind in KINDS if kind != UNSEEN or split in ("test", "others")]
     rows = []
     for number, index in enumerate(order):
@@ -105,11 +112,35 @@ def make(cache: Path, split: str) -> Views:
         makers = {"display": draw_display, "mask": draw_mask}
         thing: Any = makers.get(kind, draw_printer)(own)
         landmarks = landmarks_of(crop)
-        live = bona_fide(crop.pixels, rng, camera)
-        fake = attacked(crop.pixels, kind, rng, camera, device=thing, landmarks=landmarks)
+        # Faces wear what their picture went through before; for the test it is what it is.
+        shown = worn(crop.pixels, rng) if split in ("train", "val") else crop.pixels
+        live = bona_fide(shown, rng, camera)
+        fake = attacked(shown, kind, rng, camera, device=thing, landmarks=landmarks)
         rows.append((view(live, crop), view(fake, crop), kind, camera_number, crop.source))
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return Views(*columns)
+
+
+def worn(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture with a past: shrunk and enlarged, sharpened, noisy, compressed; each by chance."""
+    height, width = pixels.shape[:2]
+    if rng.random() < 0.4:
+        share = rng.uniform(0.4, 0.95)
+        small = cv2.resize(pixels, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        pixels = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+    if rng.random() < 0.3:
+        soft = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.7, 1.5))
+        much = rng.uniform(0.3, 1.5)
+        pixels = np.asarray(cv2.addWeighted(pixels, 1 + much, soft, -much, 0))
+    if rng.random() < 0.5:
+        grain = rng.standard_normal((height, width, 1 if rng.random() < 0.5 else 3))
+        grainy = pixels + cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.3, 1)).reshape(
+            height, width, -1
+        ) * rng.uniform(2, 14)
+        pixels = np.clip(grainy, 0, 255).astype(np.uint8)
+    if rng.random() < 0.6:
+        pixels = jpeg(pixels, int(rng.integers(40, 96)))
+    return np.ascontiguousarray(pixels)
 
 
 def landmarks_of(crop: Crop) -> Landmarks:
@@ -232,8 +263,8 @@ def ship(cache: Path, net: Any, method: str, run: Path) -> None:
         "sha256": sha256(target),
         "license": "Apache-2.0",
         "source": SOURCES[method],
-        "trained_on": "Labeled Faces in the Wild, 80 % of its people; attacks SIMULATED: display, "
-        "print, bent print, mask; tools/ship_spoof.py, seed 0",
+        "trained_on": "Labeled Faces in the Wild, 80 % of its people, and portraits; attacks "
+        "SIMULATED: display, print, bent print, mask; tools/ship_spoof.py, seed 0",
         "threshold": threshold,
         "doubt": doubt,
         "input": {"size": SIZE, "crop": "face", "margin": MARGIN, "survival": SURVIVES},
