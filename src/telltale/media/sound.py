@@ -106,8 +106,7 @@ def segments(samples: Floats) -> Floats:
     direct = round(SPACING / SPEED * RATE)
     # A tone says only roughly when it began; the chirps' own direct way says the rest.
     begin = _cut_from(samples, int(likeness.argmax()) + FIRST - SLACK)
-    strength = np.mean([matched(p, b) for p, b in zip(begin, BANDS, strict=True)], 0)
-    late = int(strength[: 2 * SLACK].argmax()) - SLACK - direct
+    late = int(_mean_answer(begin, 2 * SLACK).argmax()) - SLACK - direct
     return _cut_from(samples, int(likeness.argmax()) + FIRST + late)
 
 
@@ -123,10 +122,17 @@ def _cut_from(samples: Floats, begin: int) -> Floats:
 
 def locate(parts: Floats) -> int:
     """The delay in samples at which all nine segments (9, 3060) answer: the face's."""
-    envelope = np.mean([matched(p, b) for p, b in zip(parts, BANDS, strict=True)], 0)
+    envelope = _mean_answer(parts, FARTHEST + 1)
     direct = int(envelope[: NEAREST // 2].argmax())  # straight from the speaker
     first = max(NEAREST, direct + CHIRP)
-    return first + int(envelope[first : FARTHEST + 1].argmax())
+    return first + int(envelope[first:].argmax())
+
+
+def _mean_answer(parts: Floats, delays: int) -> Floats:
+    """The mean answer of nine segments at the first delays (delays,)."""
+    short = parts[:, : delays + CHIRP]  # what comes later does not enter
+    answers = [matched(p, b)[:delays] for p, b in zip(short, BANDS, strict=True)]
+    return np.asarray(np.mean(answers, axis=0), np.float64)
 
 
 def matched(segment: Floats, start: float) -> Floats:
