@@ -1,0 +1,62 @@
+"""Questions that a scan asks on request: which detector answers, and what it says of a page."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import telltale
+from telltale.cli import run
+from telltale.data.synth.camera import draw_camera
+from telltale.data.synth.pages import page
+from telltale.data.synth.recapture import attacked, bona_fide
+from telltale.detector import Detector
+from telltale.loading import detectors, load
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page as a camera sees it, and a screen that shows a photograph of it."""
+    folder, rng = tmp_path_factory.mktemp("pages"), np.random.default_rng(3)
+    sheet, camera = page((900, 640), rng), draw_camera(rng)
+    Image.fromarray(bona_fide(sheet, rng, camera)).save(folder / "genuine.png")
+    shown = attacked(bona_fide(sheet, rng, camera), "display", rng, camera)
+    Image.fromarray(shown).save(folder / "screen.png")
+    return folder
+
+
+def test_a_task_names_its_detector() -> None:
+    assert load(task="documents").card.slug == "recapture"
+    assert load(task="spoof").card.slug == "joint_attacks"
+    assert [it.card.slug for it in detectors()] == ["vit_lora_scl"]  # what a scan asks by itself
+    with pytest.raises(ValueError, match="no detector for the task 'document', did you mean"):
+        load(task="document")
+
+
+def test_a_page_and_a_screen_that_shows_it(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["scan", str(pages / "genuine.png"), "--task", "documents"]) == 0
+    assert "No evidence found that the document was photographed" in capsys.readouterr().out
+    assert run(["scan", str(pages / "screen.png"), "--task", "documents"]) == 1
+    shown = capsys.readouterr().out
+    assert "Evidence that the document was photographed from a print or a screen" in shown
+    assert "half size" not in shown  # halftone and moiré are gone by then
+
+
+def test_a_finding_on_a_page(pages: Path) -> None:
+    detector = Detector.load("recapture", threads=1)
+    report = telltale.scan(pages / "screen.png", detector=detector)
+    (finding,) = report.findings
+    assert finding.about == "the page"
+    assert set(finding.survival) == {"JPEG 95", "JPEG 75", "crop"}
+    assert finding.quality["page_pixels"] >= 600
+    genuine = telltale.scan(pages / "genuine.png", detector=detector).findings[0]
+    assert genuine.score < 0.3 < 0.9 < finding.score
+
+
+def test_a_page_that_was_shrunk_is_out_of_range(pages: Path, tmp_path: Path) -> None:
+    with Image.open(pages / "screen.png") as image:
+        image.resize((160, 225), Image.Resampling.BOX).save(tmp_path / "small.png")
+    (finding,) = telltale.scan(tmp_path / "small.png", detector=load(task="documents")).findings
+    assert finding.verdict == "can't tell"
+    assert any("page_pixels" in note or "page pixels" in note for note in finding.notes)
