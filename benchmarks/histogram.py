@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from telltale.nn.histogram import LocalHistogram
 
 SHAPES = ((1, 8, 14, 14), (24, 8, 14, 14), (8, 64, 28, 28))
+Way = Callable[[Tensor], Tensor]
 AIM = 2.0  # times the convolution's time, on a batch
 
 
@@ -35,11 +37,7 @@ def main() -> None:
         histogram, convolution = LocalHistogram(shape[1]), nn.Conv2d(shape[1], shape[1], 3, 1, 1)
         torch.testing.assert_close(histogram(maps), pooled(histogram, maps))
         calls = max(4, 400_000 // maps.numel())
-        ways: tuple[Callable[[Tensor], Tensor], ...] = (
-            histogram,
-            lambda x, layer=histogram: pooled(layer, x),
-            convolution,
-        )
+        ways: tuple[Way, ...] = (histogram, partial(pooled, histogram), convolution)
         for name, run in (("forward", forward), ("forward and back", both)):
             times = [[run(way, maps, calls) for way in ways] for _ in range(rounds)]
             print(
@@ -54,7 +52,7 @@ def pooled(layer: LocalHistogram, maps: Tensor) -> Tensor:
     return F.avg_pool2d(bins, layer.window, 1, layer.window // 2, count_include_pad=False)
 
 
-def forward(way: Callable[[Tensor], Tensor], maps: Tensor, calls: int) -> float:
+def forward(way: Way, maps: Tensor, calls: int) -> float:
     """Seconds of this process for so many calls."""
     with torch.no_grad():
         way(maps)
@@ -64,7 +62,7 @@ def forward(way: Callable[[Tensor], Tensor], maps: Tensor, calls: int) -> float:
         return time.process_time() - started
 
 
-def both(way: Callable[[Tensor], Tensor], maps: Tensor, calls: int) -> float:
+def both(way: Way, maps: Tensor, calls: int) -> float:
     """Seconds of this process for so many calls, each with the slopes of maps and weights."""
     given, back = maps.clone().requires_grad_(), torch.ones_like(maps)
     way(given).backward(back)
