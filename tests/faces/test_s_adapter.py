@@ -15,6 +15,7 @@ from telltale.fit import adam, fit
 from telltale.losses import gram, style_distance
 from telltale.nn.backbones import backbone
 from telltale.nn.difference import central
+from telltale.nn.histogram import LocalHistogram
 
 
 def detector(**settings: object) -> SAdapter:
@@ -159,16 +160,18 @@ def test_14_the_codes_options(batch: dict[str, Tensor]) -> None:
     live = batch["labels"] == 0
     expected = style_distance(maps[live], batch["domains"][live], squared=False)
     torch.testing.assert_close(network.loss(**batch)["tsr"], expected)
-    assert detector(bins="none").backbone.blocks[0].adapter.histogram(maps) is maps
+    plain = StatisticalAdapter(24, 4, 0.7, "none", 1.0, 0.1)
+    assert not any("histogram" in name for name, _ in plain.named_parameters())
+    assert plain.histogram(maps) is maps
 
 
 def test_15_every_step_has_as_many_of_each(tmp_path: Path) -> None:
     lines = ["path,label,source,split,kind,dataset"]
-    for dataset, label, count in (("M", 0, 3), ("M", 1, 5), ("C", 0, 2), ("C", 1, 7)):
+    for camera, label, count in (("M", 0, 3), ("M", 1, 5), ("C", 0, 2), ("C", 1, 7)):
         for number in range(count):
-            name = f"{dataset}{label}{number}.png"
+            name = f"{camera}{label}{number}.png"
             Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(tmp_path / name)
-            lines.append(f"{name},{label},{name},train,{'print' if label else ''},{dataset}")
+            lines.append(f"{name},{label},{name},train,{'print' if label else ''},{camera}")
     (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")
     manifest = read_manifest(tmp_path / "all.csv")
     dataset = read(manifest, ("images", "labels", "domains"), size=8, by="datasets")
@@ -196,6 +199,33 @@ def test_more_tsr_pulls_domains_together(batch: dict[str, Tensor]) -> None:
     pulled = distances(1e4)
     assert pulled[-1] < 0.5 * distances(0.0)[-1]
     assert all(np.isfinite(pulled))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_differences_drop_what_a_camera_adds_and_histograms_lessen_its_gain(seed: int) -> None:
+    torch.manual_seed(seed)
+    texture = torch.randn(1, 8, 14, 14) + 0.1 * torch.randn(48, 8, 14, 14)
+    domains = torch.arange(48) // 16
+    gains, shifts = (
+        torch.tensor(values)[domains].view(-1, 1, 1, 1)
+        for values in ([0.7, 1.0, 1.4], [-1.0, 0.0, 1.0])
+    )
+    kernel = nn.init.xavier_uniform_(torch.empty(8, 8, 3, 3))
+    histogram = LocalHistogram(8)
+
+    def apart(maps: Tensor) -> float:  # of the Gram matrices' own size
+        size = gram(maps).square().sum((1, 2)).mean()
+        return float((style_distance(maps, domains) / size).sqrt())
+
+    def inner(maps: Tensor, theta: float = 1.0) -> Tensor:  # zeros past the border keep the shift
+        return central(maps, kernel, theta=theta)[..., 1:-1, 1:-1]
+
+    with torch.no_grad():
+        plain = apart(inner(texture))  # the samples' own noise
+        assert apart(inner(texture + shifts)) == pytest.approx(plain, rel=1e-3)
+        assert apart(inner(texture + shifts, theta=0.0)) > 5 * plain
+        scaled = inner(gains * texture + shifts)
+        assert 5 * plain < apart(histogram(scaled)) < apart(scaled)
 
 
 @pytest.mark.parametrize(
