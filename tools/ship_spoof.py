@@ -86,7 +86,7 @@ def views(cache: Path, split: str) -> Views:
         return Views(**{name: stored[name] for name in Views._fields})
 
 
-def make(cache: Path, split: str) -> Views:
+def make(cache: Path, split: str, *, margin: float = MARGIN, size: int = SIZE) -> Views:
     """Photograph and attack the faces of a split."""
     crops = [c for path in sorted(cache.glob("*.crops")) for c in load_crops(path)]
     crops = [
@@ -116,7 +116,8 @@ def make(cache: Path, split: str) -> Views:
         shown = worn(crop.pixels, rng) if split in ("train", "val") else crop.pixels
         live = bona_fide(shown, rng, camera)
         fake = attacked(shown, kind, rng, camera, device=thing, landmarks=landmarks)
-        rows.append((view(live, crop), view(fake, crop), kind, camera_number, crop.source))
+        seen = (view(pixels, crop, margin, size) for pixels in (live, fake))
+        rows.append((*seen, kind, camera_number, crop.source))
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return Views(*columns)
 
@@ -151,11 +152,13 @@ def landmarks_of(crop: Crop) -> Landmarks:
     return Landmarks((left, right), mouth)
 
 
-def view(pixels: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+def view(
+    pixels: NDArray[np.uint8], crop: Crop, margin: float = MARGIN, size: int = SIZE
+) -> NDArray[np.uint8]:
     """What the detector sees of a context crop."""
-    wide = len(pixels) / 2.0 * MARGIN  # a crop's context is two sides of the face
+    wide = len(pixels) / 2.0 * margin  # a crop's context is two sides of the face
     middle = (crop.points.min(0) + crop.points.max(0)) / 2
-    return cut(pixels, Region(*(middle - wide / 2).tolist(), wide, wide), SIZE)
+    return cut(pixels, Region(*(middle - wide / 2).tolist(), wide, wide), size)
 
 
 def network(method: str, backbone_file: Path | None) -> Any:
