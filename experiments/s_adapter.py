@@ -4,10 +4,10 @@
 
 Toy faces before four cameras, each with its own blur, noise, JPEG, gain and gamma; attacks are
 prints and displays of `data/synth/recapture.py`, **simulated**. Learnt with three cameras, tested
-with other people before the fourth (two rotations); the pretrained trunk of `toy.py`. Arms: a
-linear head; plain adapters (no differences, no histogram); with differences (CDC); with the
-histogram as well; with TSR too; and the histogram as the published code has it. HTER is at the
-threshold of equal errors on validation people of the three cameras.
+with other people before the fourth (two rotations); two blocks of the pretrained trunk of
+`toy.py`. Arms: a linear head; plain adapters (no differences, no histogram); with differences
+(CDC); with the histogram as well; with TSR too; and the histogram as the published code has it.
+HTER is at the threshold of equal errors on validation people of the three cameras.
 
 Writes results/s_adapter.json and .png. A run that was stopped goes on with the next seed.
 """
@@ -34,7 +34,7 @@ from telltale.losses import style_distance
 CAMERAS = 4
 ARMS: dict[str, dict[str, Any]] = {
     "head": {},
-    "plain": {"theta": 0.0, "bins": "none", "tsr_weight": 0.0},
+    "plain": {"theta": 0.0, "bins": "none", "tsr_weight": 0.0},  # keeps a plain convolution
     "CDC": {"bins": "none", "tsr_weight": 0.0},
     "CDC + histogram": {"tsr_weight": 0.0},
     "+ TSR": {"tsr_weight": 0.1},
@@ -53,6 +53,13 @@ class Headed(Plain):
         self, images: Tensor, labels: Tensor, domains: Tensor
     ) -> dict[str, Tensor]:
         return super().loss(images, labels)
+
+
+def body() -> nn.Module:
+    """The pretrained toy trunk's first two blocks: a quarter of an hour less for three seeds."""
+    vit = trunk()
+    vit.blocks = vit.blocks[:2]  # type: ignore[assignment,index]
+    return vit
 
 
 def shots(faces: NDArray[np.uint8], cameras: list[int], seed: int) -> Shots:
@@ -94,25 +101,28 @@ def scores(net: nn.Module, images: Tensor) -> NDArray[np.float64]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--out", type=Path, default=RESULTS / "s_adapter.json")
     args = parser.parse_args()
     test = toy_faces(60, seed=2, identities=TEST).images["real"]
 
     def one_seed(seed: int) -> dict[str, Figures]:
-        faces = toy_faces(110, seed=3 + seed, identities=LEARN).images["real"]
+        learnt = toy_faces(80, seed=3 + seed, identities=LEARN[:70]).images["real"]
+        checked = toy_faces(40, seed=3 + seed, identities=LEARN[70:]).images["real"]
+        sides = {}
+        for held_out in (0, 3):
+            known = [k for k in range(CAMERAS) if k != held_out]
+            mine, theirs = shots(learnt, known, seed), shots(checked, known, seed + 50)
+            sides[held_out] = mine, theirs, shots(test, [held_out], 99)
         rows: dict[str, Figures] = {}
         for name, settings in ARMS.items():
             found: dict[str, list[float]] = {"auc": [], "hter": [], "auc_seen": [], "gram": []}
-            for held_out in (0, 3):
-                known = [k for k in range(CAMERAS) if k != held_out]
+            for mine, (images, labels, domains), (new, truth, _) in sides.values():
                 torch.manual_seed(seed)
-                net = Headed(trunk()) if name == "head" else SAdapter(trunk(), **settings)
-                learn(net, batches(shots(faces[:80], known, seed), seed), args.steps, 2e-3)
-                images, labels, domains = shots(faces[80:], known, seed + 50)
+                net = Headed(body()) if name == "head" else SAdapter(body(), **settings)
+                learn(net, batches(mine, seed), args.steps, 2e-3)
                 seen = scores(net, images)
                 threshold = metrics.threshold_at_eer(seen, labels.numpy())
-                new, truth, _ = shots(test, [held_out], 99)
                 given = scores(net, new)
                 found["auc_seen"].append(float(metrics.auc(seen, labels.numpy())))
                 found["auc"].append(float(metrics.auc(given, truth.numpy())))

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from carriers import Restorer  # beside this file
 from numpy.typing import NDArray
+from shipping import write_weights
 from verdicts import flips, on_real
 
 from telltale import degrade, metrics
@@ -389,22 +390,7 @@ def write_card(run: Path, card: Path) -> None:
                 share = round(value / said["pictures"], 4)
                 where = f"{group} ({said['pictures']} real pictures)"
                 metrics_of[f"verdict of the scan '{name}': {where}"] = share
-    weights = {k: v for k, v in result["weights"].items() if not isinstance(v, dict)}
-    lines = ["", "[[weights]]", *(f"{k} = {_toml(v)}" for k, v in weights.items())]
-    tables = {k: v for k, v in result["weights"].items() if isinstance(v, dict)}
-    for name, table in {**tables, "metrics": metrics_of}.items():
-        lines += ["", f"[weights.{name}]"]
-        lines += [f"{json.dumps(k) if ' ' in k else k} = {_toml(v)}" for k, v in table.items()]
-    text = card.read_text("utf-8").split("\n[[weights]]")[0].rstrip("\n")
-    card.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, float) and math.isinf(value):
-        return "inf"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    write_weights(card, result["weights"], metrics_of)
 
 
 def run_onnx(runner: Any, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float64], Any]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from telltale.nn.contract import want_images
 from telltale.nn.residuals import high_pass
-from telltale.nn.states import read_state
+from telltale.nn.states import load_trunk
 from telltale.nn.vit import HALF
 
 FAMILIES = re.compile(r"(tf_)?efficientnet|mobilenet|resnet|legacy_xception|conv_toy$")
@@ -95,7 +95,7 @@ def convnet(name: str, weights: Path | None = None, *, size: int | None = None) 
             f"{name}: the hub's weights cannot be had ({error}); give a safetensors file"
         ) from error
     if weights is not None:
-        _load(model, Path(weights))
+        load_trunk(model, Path(weights))
     config = model.pretrained_cfg
     return ConvNet(
         Features(model),
@@ -144,18 +144,3 @@ class ToyBody(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps: Tensor = self.layers(torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
         return maps
-
-
-def _load(model: nn.Module, path: Path) -> None:
-    """Copy a file's weights; classifier heads are passed over, anything else has to fit."""
-    state = {k: v for k, v in read_state(path).items() if not re.match(r"classifier|fc|head\.", k)}
-    own = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    wrong = sorted(
-        key
-        for key in {*own, *state}
-        if not key.endswith("num_batches_tracked")
-        and (key not in own or key not in state or own[key].shape != state[key].shape)
-    )
-    if wrong:
-        raise ValueError(f"{path}: not the weights of this network: {', '.join(wrong[:5])}")
-    model.load_state_dict(state, strict=False)

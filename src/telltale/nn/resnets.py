@@ -6,7 +6,6 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, ar
 ``resnet_toy`` is ours: one block a stage, a stem without pooling, for trials on a CPU.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale.nn.contract import want_images
-from telltale.nn.states import read_state
+from telltale.nn.states import load_trunk
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -126,16 +125,5 @@ def resnet(name: str, weights: Path | None = None, *, size: int | None = None) -
     shape = SHAPES[name]
     network = ResNet(shape._replace(size=size or shape.size))
     if weights is not None:
-        found = read_state(Path(weights))
-        state = {k: v for k, v in found.items() if not re.match(r"fc\.", k)}
-        own = network.state_dict()
-        wrong = sorted(
-            key
-            for key in {*own, *state}
-            if not key.endswith("num_batches_tracked")
-            and (key not in own or key not in state or own[key].shape != state[key].shape)
-        )
-        if wrong:
-            raise ValueError(f"{weights}: not the weights of {name}: {', '.join(wrong[:5])}")
-        network.load_state_dict(state, strict=False)
+        load_trunk(network, Path(weights))
     return network

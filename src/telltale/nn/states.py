@@ -1,8 +1,11 @@
 """Weights as files: safetensors only, and an error that says what is wrong with one."""
 
+import re
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
+
+CLASSIFIER = re.compile(r"classifier|fc\b|head\.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -20,3 +23,22 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
+
+
+def load_trunk(model: nn.Module, path: Path) -> None:
+    """Copy a convolutional trunk's weights; a classifier's are passed over, all else has to fit.
+
+    Raises:
+        ValueError: That names the file, if it holds other weights.
+    """
+    state = {k: v for k, v in read_state(path).items() if not CLASSIFIER.match(k)}
+    own = model.state_dict()
+    wrong = sorted(
+        key
+        for key in {*own, *state}
+        if not key.endswith("num_batches_tracked")
+        and (key not in own or key not in state or own[key].shape != state[key].shape)
+    )
+    if wrong:
+        raise ValueError(f"{path}: not the weights of this network: {', '.join(wrong[:5])}")
+    model.load_state_dict(state, strict=False)
