@@ -1,10 +1,10 @@
-"""What the parts on presentation attacks cost: front end, histogram layer, simulators, spoof scan.
+"""What the parts on presentation attacks cost: front end, simulators, spoof scan.
 
     python benchmarks/attacks.py                 (writes ATTACKS.md)
 
-One thread each. The front end is compared with the time its recording takes to hear, the histogram
-layer with a 3 × 3 convolution of the same maps, the simulators by megapixels a second, the scan by
-faces a second, without the survival strip.
+One thread each. The front end is compared with the time its recording takes to hear, the simulators
+by megapixels a second, the scan by faces a second, without the survival strip. The histogram layer
+has `histogram.py`.
 """
 
 import time
@@ -14,15 +14,12 @@ from statistics import median
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
-from torch import nn
 
 from telltale.data.synth import camera, display, masks, printing
 from telltale.data.synth.echo import Setting, recording
 from telltale.loading import load
 from telltale.media.sound import RATE, echo_spectrogram
-from telltale.nn.histogram import LocalHistogram
 
 HERE = Path(__file__).resolve().parent
 MEDIA = HERE.parent / "examples/media"
@@ -41,18 +38,10 @@ def seconds(run: Callable[[], object], repeats: int = 5) -> float:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
     heard = recording("live", Setting(), rng)
     front = len(heard) / RATE / seconds(lambda: echo_spectrogram(heard))
-    maps = torch.randn(16, 8, 56, 56)
-    layer, plain = LocalHistogram(8), nn.Conv2d(8, 8, 3, padding=1)
-
-    def step(module: nn.Module) -> None:
-        module(maps).sum().backward()
-
-    ratio = seconds(lambda: step(layer), 20) / seconds(lambda: step(plain), 20)
     photo = Image.open(MEDIA / "astronaut.jpg").convert("RGB").resize((SIDE, SIDE))
     picture = np.asarray(photo)
     light, mega = camera.to_linear(picture), SIDE**2 / 1e6
@@ -82,7 +71,6 @@ def main() -> None:
         "| part | measured | aim |",
         "|---|---|---|",
         f"| M3FAS's front end, over real time | {front:.0f}× | 100× |",
-        f"| histogram layer over a 3 × 3 convolution, forward and back | {ratio:.2f}× | 2× |",
         *(f"| {n}, megapixels a second | {v:.1f} | 10 |" for n, v in speeds.items()),
         f"| spoof scan, faces a second (three photographs) | {faces / took:.1f} | 8 |",
     ]

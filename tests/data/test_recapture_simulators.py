@@ -120,11 +120,13 @@ def test_moire_lies_where_the_grid_folds_back(pitch: float, rotation: float) -> 
         for k in (1, 2, 3)
         for turn in (0, math.pi / 2)
     ]
-    folded = [tuple(f - round(f) for f in wave) for wave in waves]
-    across, down = peak(light)
-    nearest = min(
-        min(math.hypot(across - a, down - b), math.hypot(across + a, down + b)) for a, b in folded
-    )
+    found = peak(light)
+
+    def apart(wave: tuple[float, float]) -> float:  # frequencies a whole cycle apart are the same
+        off = [f - g for f, g in zip(found, wave, strict=True)]
+        return math.hypot(*(f - round(f) for f in off))
+
+    nearest = min(min(apart(wave), apart((-wave[0], -wave[1]))) for wave in waves)
     amplitude = light.std() / light.mean()
     assert nearest < 0.02 or amplitude < 0.004  # a grid that the lens has blurred away
 
@@ -262,3 +264,18 @@ def test_pages_are_drawn_from_their_seed() -> None:
     assert first.min() < 110  # and ink
     with pytest.raises(ValueError, match="64 pixels or more"):
         page((32, 200), rng())
+
+
+def test_a_display_too_fine_to_see_cannot_be_told_from_a_live_scene() -> None:
+    """The whole attack's way, matching and blur before sampling included, without its trace."""
+    still = Display(pitch=0.05, black=0.0, matrix=0.1)
+    rows, labels = [], []
+    for k in range(240):
+        image, draw = scene(k), rng(1000 + k)
+        attack = recapture.attacked(image, "display", draw, device=still)
+        genuine = recapture.bona_fide(image, draw)
+        rows.append(features(attack if k % 2 else genuine))
+        labels.append(k % 2)
+    x, y = np.array(rows), np.array(labels)
+    model = RandomForestClassifier(200, random_state=0).fit(x[:120], y[:120])
+    assert auc(model.predict_proba(x[120:])[:, 1], y[120:]) < 0.68

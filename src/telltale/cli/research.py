@@ -108,7 +108,7 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="intra, cross-manipulation, leave-one-out or cross-dataset, or a file.",
+            help="intra, cross-manipulation, leave-one-out, cross-dataset, joint, or a file.",
             metavar="NAME|FILE.toml",
         ),
     ] = None,

@@ -7,8 +7,10 @@ frames'), with AUC, EER, AP and accuracy at ½ as papers report them, each with 
     cross-manipulation   each kind of forgery against all genuine items
     leave-one-out        likewise, each kind judged by the detector that never saw it
     cross-dataset        each dataset by itself
+    joint                physical and digital attacks, each family against all live faces, and both
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,12 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from telltale import metrics
+from telltale import metrics, taxonomy
 from telltale.evaluate.measures import Measure, Metric, with_interval
 from telltale.evaluate.predictions import Predictions
 from telltale.evaluate.protocol import Protocol
 
 COLUMNS = ("auc", "eer", "average_precision", "accuracy")
+INSTRUMENT = re.compile(
+    r"print|photo|poster|a4|paper|video|replay|display|screen|phone|pad|pc$|mask|cut|curved|warp"
+)
 HALF = 0.5  # P(fake) from which papers count an item as forged
 
 
@@ -60,6 +65,8 @@ def suite(found: Mapping[str, Predictions], protocol: Protocol) -> Grid:
     if protocol.suite == "cross-dataset":
         return cross_dataset(found, protocol)
     (only,) = found.values()
+    if protocol.suite == "joint":
+        return joint(only, protocol)
     return (intra if protocol.suite == "intra" else cross_manipulation)(only, protocol)
 
 
@@ -101,6 +108,33 @@ def cross_dataset(by_name: Mapping[str, Predictions], protocol: Protocol) -> Gri
             names = np.unique(only.columns["dataset"]).tolist()
             by_name = {it: only.take(only.columns["dataset"] == it) for it in names}
     return grid("cross-dataset", by_name, protocol)
+
+
+def joint(predictions: Predictions, protocol: Protocol) -> Grid:
+    """Each family of attacks (see :func:`family_of`) against all genuine items, and all of them.
+
+    A family that the detector did not learn from (``data.leave_out`` of its kinds) is judged as it
+    is: the table does not know what was learnt.
+
+    Raises:
+        ValueError: If the table has no column ``kind``.
+    """
+    kinds = predictions.column("kind")
+    forged = predictions.labels == 1
+    family = np.array([family_of(str(kind)) for kind in kinds])
+    names = np.unique(family[forged]).tolist()
+    tests = {it: predictions.take(~forged | (family == it)) for it in names}
+    if len(names) > 1:
+        tests["all families"] = predictions
+    return grid("joint", tests, protocol)
+
+
+def family_of(kind: str) -> str:
+    """physical, digital or hybrid: by the catalogue, else physical if it names an instrument."""
+    name = kind.strip().lower().replace(" ", "_")
+    if name in taxonomy.attacks():
+        return taxonomy.family(name)
+    return "physical" if INSTRUMENT.search(name) else "digital"
 
 
 def of_kind(predictions: Predictions, kind: str) -> Predictions:

@@ -11,7 +11,7 @@ import numpy as np
 from telltale import metrics
 from telltale.evaluate.predictions import Predictions
 
-SUITES = ("intra", "cross-manipulation", "leave-one-out", "cross-dataset")
+SUITES = ("intra", "cross-manipulation", "leave-one-out", "cross-dataset", "joint")
 
 
 @dataclass(frozen=True, slots=True)
