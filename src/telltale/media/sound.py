@@ -102,7 +102,10 @@ def segments(samples: Floats) -> Floats:
         raise ValueError(
             f"want {FIRST + STEP * len(BANDS)} samples or more, the whole probe, got {len(samples)}"
         )
-    likeness = np.abs(_convolved(samples, pilot()[::-1])[PILOT_SAMPLES - 1 :])
+    # Where the probe may begin and still be all there; the search ends there, too.
+    room = len(samples) - FIRST - STEP * (len(BANDS) - 1) - FARTHEST - CHIRP + SLACK
+    likeness = np.abs(_convolved(samples[: room + PILOT_SAMPLES], pilot()[::-1]))
+    likeness = likeness[PILOT_SAMPLES - 1 : PILOT_SAMPLES - 1 + room]
     direct = round(SPACING / SPEED * RATE)
     # A tone says only roughly when it began; the chirps' own direct way says the rest.
     begin = _cut_from(samples, int(likeness.argmax()) + FIRST - SLACK)
