@@ -77,6 +77,22 @@ def test_synth_forges_the_same_for_the_same_seed(tmp_path: Path, run: Run) -> No
     assert run("synth", "self_blend", picture, "--out", tmp_path / "one")[0] == 2
 
 
+@pytest.mark.parametrize("kind", ["display", "mask"])
+def test_synth_presents_faces_before_the_same_camera(kind: str, tmp_path: Path, run: Run) -> None:
+    pytest.importorskip("cv2", reason="needs the extra train")
+    picture = save_face(tmp_path / "it.png", side=640)
+    assert run("synth", kind, picture, "--out", tmp_path / "out", "--seed", 3)[0] == 0
+    table = (tmp_path / "out/manifest.csv").read_text()
+    assert f",1,{picture},{kind},00000_it_mask.png" in table
+    with (
+        Image.open(tmp_path / "out/00000_it_fake.png") as fake,
+        Image.open(tmp_path / "out/00000_it_real.png") as real,
+    ):
+        assert fake.size == real.size
+        assert fake.tobytes() != real.tobytes()
+        assert fake.text["Description"].startswith("FORGED")
+
+
 @pytest.mark.parametrize(
     ("code", "most"),
     [("import telltale", 0.3), ("from telltale.cli import run; run(['--help'])", 0.5)],

@@ -37,7 +37,7 @@ from shipping import (
 from telltale.data.crops import Crop, load_crops
 from telltale.data.synth.camera import draw_camera, jpeg
 from telltale.data.synth.display import draw_display
-from telltale.data.synth.masks import Landmarks, draw_mask
+from telltale.data.synth.masks import draw_mask, mesh_landmarks
 from telltale.data.synth.printing import draw_printer
 from telltale.data.synth.recapture import KINDS, attacked, bona_fide
 from telltale.detector import sharpness
@@ -53,7 +53,6 @@ SOURCES = {
 }
 DEVICES = {"train": (0, 60), "val": (60, 75), "test": (75, 100), "others": (75, 100)}
 COUNTS = {"train": 2600, "val": 300, "test": 400, "others": 150}
-LEFT_EYE, RIGHT_EYE, MOUTH = (33, 133), (362, 263), (61, 291)  # corners, of MediaPipe's mesh
 
 
 class Views(NamedTuple):
@@ -111,7 +110,7 @@ def make(cache: Path, split: str, *, margin: float = MARGIN, size: int = SIZE) -
         own = np.random.default_rng([8, device])
         makers = {"display": draw_display, "mask": draw_mask}
         thing: Any = makers.get(kind, draw_printer)(own)
-        landmarks = landmarks_of(crop)
+        landmarks = mesh_landmarks(crop.points)
         # Faces wear what their picture went through before; for the test it is what it is.
         shown = worn(crop.pixels, rng) if split in ("train", "val") else crop.pixels
         live = bona_fide(shown, rng, camera)
@@ -142,14 +141,6 @@ def worn(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     if rng.random() < 0.6:
         pixels = jpeg(pixels, int(rng.integers(40, 96)))
     return np.ascontiguousarray(pixels)
-
-
-def landmarks_of(crop: Crop) -> Landmarks:
-    """Eyes and mouth of a crop, in its pixels."""
-    left, right, mouth = (
-        tuple(crop.points[list(pair)].mean(0).tolist()) for pair in (LEFT_EYE, RIGHT_EYE, MOUTH)
-    )
-    return Landmarks((left, right), mouth)
 
 
 def view(

@@ -1,7 +1,8 @@
-"""The verb: forgeries of known making from the user's own pictures, with masks and a manifest.
+"""The verb: forgeries and presentation attacks of known making, with masks and a manifest.
 
-Every real face comes out beside its forgery, cut alike and stored alike, so that nothing but the
-forgery tells them apart. Each forged file says in its own text that it is one.
+Every real face of the user's own pictures comes out beside its forgery, cut alike and stored
+alike, so that nothing but the forgery tells them apart; before an attack both pass the same
+camera. Each forged file says in its own text that it is one.
 """
 
 import csv
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from telltale.data.crops import Crop
     from telltale.records import Failure
 
-KINDS = ("self_blend", "swap_alpha", "swap_poisson", "regenerate")
+FORGERIES = ("self_blend", "swap_alpha", "swap_poisson", "regenerate")
+ATTACKS = ("display", "print", "cut", "curved", "mask")  # as data/synth/recapture.py has them
+KINDS = (*FORGERIES, *ATTACKS)
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "source", "kind", "mask")  # as ``telltale evaluate`` reads them
 
@@ -76,7 +79,9 @@ def synthesise(
     for number, crop in enumerate(crops):
         rng = np.random.default_rng([seed, number])
         try:
-            fake, real, mask = forge(kind, crop, crops, rng)
+            fake, real, mask = (
+                _presented(kind, crop, rng) if kind in ATTACKS else forge(kind, crop, crops, rng)
+            )
         except ValueError as error:
             yield Failure(crop.path, f"{crop.path}: {error}")
             continue
@@ -91,6 +96,21 @@ def synthesise(
         ]
         yield made
     _write_manifest(out / MANIFEST, rows)
+
+
+def _presented(
+    kind: str, crop: "Crop", rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]:
+    """An attack with a face, the live face before the same camera, and where: everywhere."""
+    from telltale.data.synth.camera import draw_camera
+    from telltale.data.synth.masks import mesh_landmarks
+    from telltale.data.synth.planes import draw_view
+    from telltale.data.synth.recapture import TILT, attacked, bona_fide
+
+    camera, view = draw_camera(rng), draw_view(rng, most=TILT)
+    points = mesh_landmarks(crop.points)
+    fake = attacked(crop.pixels, kind, rng, camera, view, landmarks=points)
+    return fake, bona_fide(crop.pixels, rng, camera, view), np.ones(crop.pixels.shape[:2])
 
 
 def _faces(paths: Iterable[Path]) -> "Iterator[Crop | Failure]":

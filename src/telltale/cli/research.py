@@ -175,7 +175,11 @@ def export(
 
 def synth(
     kind: Annotated[
-        str, typer.Argument(help="self_blend, swap_alpha, swap_poisson or regenerate.")
+        str,
+        typer.Argument(
+            help="self_blend, swap_alpha, swap_poisson, regenerate; or an attack: display, print, "
+            "cut, curved, mask."
+        ),
     ],
     paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.", metavar="PATH")],
     out: Out,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from telltale.data.synth.camera import Light, blurred
 from telltale.data.synth.display import soft_ellipse
@@ -22,6 +23,7 @@ Point = tuple[float, float]
 
 EYES: tuple[Point, Point] = ((0.35, 0.42), (0.65, 0.42))  # of the crop's width and height
 MOUTH: Point = (0.5, 0.72)
+CORNERS = ((33, 133), (362, 263), (61, 291))  # of eyes and mouth, in MediaPipe's mesh
 
 
 class Landmarks(NamedTuple):
@@ -133,6 +135,12 @@ def _far(light: Light, sigma: float) -> Light:
     small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
     soft = blurred(np.asarray(cv2.resize(light, small, interpolation=cv2.INTER_AREA)), 2.0)
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def mesh_landmarks(points: NDArray[np.float32]) -> Landmarks:
+    """Eyes and mouth of MediaPipe's mesh (468, 2), in its pixels."""
+    left, right, mouth = (points[list(pair)].mean(0).tolist() for pair in CORNERS)
+    return Landmarks(((left[0], left[1]), (right[0], right[1])), (mouth[0], mouth[1]))
 
 
 def usual_landmarks(size: tuple[int, int]) -> Landmarks:
