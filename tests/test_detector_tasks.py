@@ -54,6 +54,14 @@ def test_a_finding_on_a_page(pages: Path) -> None:
     assert genuine.score < 0.3 < 0.9 < finding.score
 
 
+def test_identical_crops_give_the_score_of_one(pages: Path) -> None:
+    detector = Detector.load("recapture", threads=1)
+    with Image.open(pages / "screen.png") as image:
+        crop = np.asarray(image.convert("RGB"))[100:212, 100:212]
+    one, many = (detector.weigh(np.stack([crop] * count)).logits for count in (1, 5))
+    assert many.mean() == pytest.approx(one[0], abs=1e-9)
+
+
 def test_a_page_that_was_shrunk_is_out_of_range(pages: Path, tmp_path: Path) -> None:
     with Image.open(pages / "screen.png") as image:
         image.resize((160, 225), Image.Resampling.BOX).save(tmp_path / "small.png")

@@ -58,8 +58,7 @@ def test_no_page_no_corners() -> None:
     rng = np.random.default_rng(3)
     texture = (255 * textures(1, 320, rng, smoothness=2)[0].transpose(1, 2, 0)).astype(np.uint8)
     assert find_page(np.full((200, 300, 3), 200, np.uint8)) is None
-    found = find_page(texture)
-    assert found is None or len(crops_of(found, 64)) >= 1
+    assert find_page(texture) is None
 
 
 def test_straightened_it_is_the_page() -> None:
