@@ -15,7 +15,8 @@ def matrix(size: int, like: Tensor) -> Tensor:
     """C (S, S); its rows are the cosines."""
     places = torch.arange(size, dtype=torch.float64, device=like.device)  # angles reach πS
     waves = torch.cos(math.pi / (2 * size) * torch.outer(places, 2 * places + 1))
-    scale = torch.where(places == 0, math.sqrt(1 / size), math.sqrt(2 / size))
+    is_first = (places == 0).to(places.dtype)
+    scale = math.sqrt(2 / size) - is_first * (math.sqrt(2 / size) - math.sqrt(1 / size))
     return (scale[:, None] * waves).to(like.dtype)
 
 
