@@ -1,6 +1,8 @@
 """Readers of the anti-spoofing datasets, on miniature trees with their true layouts."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -221,6 +223,23 @@ def test_mcio_few_shots(tmp_path: Path) -> None:
     assert rows == again
     with pytest.raises(ValueError, match="want the folder msu with its dataset"):
         read_manifest(f"mcio-MI2C:{root / 'oulu'}")
+
+
+@pytest.mark.parametrize("first", ["spoofing", "spoofing.oulu", "forgery"])
+def test_packages_are_imported_in_any_order(first: str) -> None:
+    done = subprocess.run([sys.executable, "-c", f"import telltale.data.{first}"], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "attack"), [(11, 1), (-1, 1), (0, 1), (3, 0)])
+def test_celeba_spoof_checks_the_type(tmp_path: Path, kind: int, attack: int) -> None:
+    root = celeba(tmp_path / "CelebA_Spoof")
+    numbers = [0] * 44
+    numbers[40], numbers[43] = kind, attack
+    path = root / "metas/intra_test/train_label.json"
+    path.write_text(json.dumps({"Data/train/1/live/1.jpg": numbers}))
+    with pytest.raises(ValueError, match=r"train_label\.json: want a type of 0 to 10"):
+        read_manifest(root)
 
 
 def test_every_reader_says_what_it_wants_of_an_empty_folder(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.data.forgery.layout import VIDEOS
+from telltale.data.layout import VIDEOS
 from telltale.data.manifest import Row, by_number
 from telltale.media import MediaError, read_picture
 from telltale.media.alignment import aligned_region

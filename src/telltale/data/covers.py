@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.data.forgery.layout import VIDEOS
+from telltale.data.layout import VIDEOS
 from telltale.data.synth.textures import textures
 from telltale.media import find_media, read_picture
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.data.forgery.layout import VIDEOS
+from telltale.data.layout import VIDEOS
 from telltale.data.manifest import Manifest, read_manifest
 from telltale.data.order import places
 from telltale.media import read_picture

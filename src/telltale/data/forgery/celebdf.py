@@ -15,7 +15,7 @@ validation; without a list a hash of the source splits everything.
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, clips, place, rows, train_or_val, want
+from telltale.data.layout import Label, clips, place, rows, train_or_val, want
 from telltale.data.manifest import Row, split_of
 
 FORGED = {"Celeb-real": False, "YouTube-real": False, "Celeb-synthesis": True}

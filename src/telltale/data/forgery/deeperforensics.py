@@ -14,7 +14,7 @@ Source: Jiang et al., "DeeperForensics-1.0", CVPR 2020.
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, clips, place, rows, want
+from telltale.data.layout import Label, clips, place, rows, want
 from telltale.data.manifest import SPLITS, Row, split_of
 
 VARIANTS = (

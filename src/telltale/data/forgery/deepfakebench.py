@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from telltale.data.forgery.layout import relatives, train_or_val
+from telltale.data.layout import relatives, train_or_val
 from telltale.data.manifest import Row, by_number
 
 LEVELS = ("raw", "c23", "c40")

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, clips, frames, relatives, rows, train_or_val, want
+from telltale.data.layout import Label, clips, frames, relatives, rows, train_or_val, want
 from telltale.data.manifest import Row
 
 DOMAINS = ("ff", "cdf", "real", "fake")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from telltale.data.forgery.layout import Label, frames, rows, train_or_val, want
+from telltale.data.layout import Label, frames, rows, train_or_val, want
 from telltale.data.manifest import Row, label_of, read_table, split_of
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, clips, place, relatives, rows, want
+from telltale.data.layout import Label, clips, place, relatives, rows, want
 from telltale.data.manifest import SPLITS, Row, split_of
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")

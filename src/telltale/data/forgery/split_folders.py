@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, clips, relatives, rows, want
+from telltale.data.layout import Label, clips, relatives, rows, want
 from telltale.data.manifest import Row
 
 SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}

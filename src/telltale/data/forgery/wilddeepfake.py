@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, frames, rows, train_or_val, want
+from telltale.data.layout import Label, frames, rows, train_or_val, want
 from telltale.data.manifest import Row
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, rows, train_or_val, want
+from telltale.data.layout import Label, rows, train_or_val, want
 from telltale.data.manifest import Row
 
 TYPES = (
@@ -40,8 +40,13 @@ def read(root: Path) -> Iterator[Row]:
                 raise ValueError(f"{path}: want {LENGTH} numbers for {name}, got {numbers!r}")
             if not (root / name).is_file():
                 raise ValueError(f"{path}: {name} is not there")
-            attack = bool(numbers[ATTACK])
-            kind = TYPES[numbers[TYPE]] if attack else "live"
+            attack, kind_number = bool(numbers[ATTACK]), numbers[TYPE]
+            if kind_number not in range(len(TYPES)) or (kind_number == 0) == attack:
+                raise ValueError(
+                    f"{path}: want a type of 0 to {len(TYPES) - 1}, 0 for live alone, for {name}, "
+                    f"got {kind_number} and {numbers[ATTACK]}"
+                )
+            kind = TYPES[kind_number] if attack else "live"
             person = f"celebaspoof:{Path(name).parts[-3]}"
             split = "test" if half == "test" else train_or_val(person)
             label = Label("celebaspoof", kind, attack)

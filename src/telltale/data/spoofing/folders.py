@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import VIDEOS, Label, rows, train_or_val, want
+from telltale.data.layout import VIDEOS, Label, rows, train_or_val, want
 from telltale.data.manifest import Row
 
 CASIA = {

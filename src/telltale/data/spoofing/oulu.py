@@ -13,7 +13,7 @@ split.
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, rows, want
+from telltale.data.layout import Label, rows, want
 from telltale.data.manifest import Row
 
 FOLDS = range(1, 7)

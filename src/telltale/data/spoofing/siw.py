@@ -2,9 +2,10 @@
 
     {Train,Test}/{live,spoof}/<person>/<person>-<sensor>-<type>-<medium>-<session>.mov
 
-Type 1 is live, 2 print (of two papers), 3 replay (on four displays). Protocol 1 trains on a video's
-first 60 frames (``telltale prepare`` takes them) and tests all; 2 leaves one display out (2.1 to
-2.4); 3 trains on prints and tests replays (3.1) or the reverse (3.2).
+Type 1 is live, 2 print (of two papers), 3 replay (on four displays). Protocol 1 trains on a
+video's first 60 frames, which these rows do not say: ``telltale prepare`` spreads its frames
+evenly; 2 leaves one display out (2.1 to 2.4); 3 trains on prints and tests replays (3.1) or the
+reverse (3.2).
 
 Source: Liu et al., "Learning Deep Models for Face Anti-Spoofing", CVPR 2018.
 """
@@ -12,7 +13,7 @@ Source: Liu et al., "Learning Deep Models for Face Anti-Spoofing", CVPR 2018.
 from collections.abc import Iterator
 from pathlib import Path
 
-from telltale.data.forgery.layout import Label, rows, train_or_val, want
+from telltale.data.layout import Label, rows, train_or_val, want
 from telltale.data.manifest import Row
 
 PROTOCOLS = ("1", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
