@@ -137,7 +137,8 @@ def _report(
             findings += detector.detect(picture.pixels, survival=survival, details=details)
     else:
         settings = {"video_fps": f"{video_fps:g}"}
-        for detector in detectors:  # each reads the video anew: frames are not kept
+        able = [detector for detector in detectors if detector.follows] or detectors
+        for detector in able:  # each reads the video anew: frames are not kept
             subject, frames = read_video(path, video_fps)
             findings += detector.detect_frames(_until(is_over, frames))
     made_at = datetime.now(UTC).isoformat(timespec="seconds")

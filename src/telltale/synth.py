@@ -1,4 +1,4 @@
-"""The verb: forgeries and presentation attacks of known making, with masks and a manifest.
+"""The verb: forgeries, attacks and local changes of known making, with masks and a manifest.
 
 Every real face of the user's own pictures comes out beside its forgery, cut alike and stored
 alike, so that nothing but the forgery tells them apart; before an attack both pass the same
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FORGERIES = ("self_blend", "swap_alpha", "swap_poisson", "regenerate")
 ATTACKS = ("display", "print", "cut", "curved", "mask")  # as data/synth/recapture.py has them
-KINDS = (*FORGERIES, *ATTACKS)
+CHANGES = ("splice", "copy_move", "removal", "retouch", "recompress", "pida")  # of any picture
+KINDS = (*FORGERIES, *ATTACKS, *CHANGES)
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "source", "kind", "mask")  # as ``telltale evaluate`` reads them
 
@@ -41,7 +42,8 @@ def synthesise(
 
     Args:
         kind: One of :data:`KINDS`. Swaps take the other face from another of the pictures; each
-            picture counts as another person.
+            picture counts as another person. :data:`CHANGES` change pictures whole, whatever they
+            show; a splice takes its object from another of them.
         paths: Pictures, and folders to walk.
         out: Folder to write to; made if need be.
         seed: The same seed and pictures give the same forgeries.
@@ -67,6 +69,9 @@ def synthesise(
         ) from None
     from telltale.records import Failure
 
+    if kind in CHANGES:
+        yield from _changed(kind, paths, out, seed)
+        return
     crops, rows = [], []
     for found in _faces(paths):
         if isinstance(found, Failure):
@@ -85,17 +90,67 @@ def synthesise(
         except ValueError as error:
             yield Failure(crop.path, f"{crop.path}: {error}")
             continue
-        name = f"{number:05}_{Path(crop.path).stem}"
-        made = Made(*(out / f"{name}_{part}.png" for part in ("fake", "real", "mask")))
-        _save(made.fake, fake, f"FORGED by telltale synth: {kind} of {Path(crop.path).name}")
-        _save(made.real, real, "")
-        _save(made.mask, np.rint(mask * 255).astype(np.uint8), "")
-        rows += [
-            (made.real.name, 0, crop.source, "", ""),
-            (made.fake.name, 1, crop.source, kind, made.mask.name),
-        ]
+        made = _written(out, number, Path(crop.path), kind, (fake, real, mask))
+        rows += _rows(made, crop.source, kind)
         yield made
     _write_manifest(out / MANIFEST, rows)
+
+
+def _changed(kind: str, paths: Iterable[Path], out: Path, seed: int) -> "Iterator[Made | Failure]":
+    """A local change of each picture; memory holds one or two of them."""
+    from telltale.data.synth.splicing import change
+    from telltale.media import kind_of, read_picture
+    from telltale.records import Failure
+    from telltale.scan import files_in
+
+    files: list[Path] = []
+    for found in files_in(paths):
+        if isinstance(found, Failure):
+            yield found
+        elif kind_of(found) == "picture":
+            files.append(found)
+    if kind == "splice" and len(files) < 2:
+        raise ValueError(f"a splice wants two pictures or more, found {len(files)}")
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, file in enumerate(files):
+        rng = np.random.default_rng([seed, number])
+        other = (number + int(rng.integers(1, len(files)))) % len(files) if len(files) > 1 else 0
+        try:
+            real = read_picture(file).pixels
+            donor = read_picture(files[other]).pixels if kind == "splice" else real
+            fake, mask = change(kind, real, donor, rng)
+        except ValueError as error:
+            text = str(error)
+            yield Failure(str(file), text if str(file) in text else f"{file}: {text}")
+            continue
+        made = _written(out, number, file, kind, (fake, real, mask.astype(np.float64)))
+        rows += _rows(made, str(file), kind)
+        yield made
+    _write_manifest(out / MANIFEST, rows)
+
+
+def _written(
+    out: Path,
+    number: int,
+    of: Path,
+    kind: str,
+    pixels: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.floating]],
+) -> Made:
+    """Fake, real and mask as files; the fake says in its own text that it is one."""
+    made = Made(*(out / f"{number:05}_{of.stem}_{part}.png" for part in ("fake", "real", "mask")))
+    fake, real, mask = pixels
+    _save(made.fake, fake, f"FORGED by telltale synth: {kind} of {of.name}")
+    _save(made.real, real, "")
+    _save(made.mask, np.rint(mask * 255).astype(np.uint8), "")
+    return made
+
+
+def _rows(made: Made, source: str, kind: str) -> list[tuple[str, int, str, str, str]]:
+    return [
+        (made.real.name, 0, source, "", ""),
+        (made.fake.name, 1, source, kind, made.mask.name),
+    ]
 
 
 def _presented(

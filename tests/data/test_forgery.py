@@ -271,7 +271,7 @@ def test_deepfakebench_passes_over_a_malformed_val_and_nothing_else(tmp_path: Pa
 
 def test_a_name_that_is_none_is_said(tmp_path: Path) -> None:
     assert located(tmp_path) == ("", tmp_path)
-    with pytest.raises(ValueError, match="no dataset 'fpp'; there is casiafasd, celebaspoof"):
+    with pytest.raises(ValueError, match="no dataset 'fpp'; there is autosplice, casia1, casia2"):
         located(f"fpp:{tmp_path}")
     with pytest.raises(ValueError, match="ffpp:gone: no file or folder gone"):
         located("ffpp:gone")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from telltale.data.layout import VIDEOS
-from telltale.data.manifest import Manifest, read_manifest
+from telltale.data.manifest import Manifest, Row, read_manifest
 from telltale.data.order import places
 from telltale.media import read_picture
 
@@ -63,7 +63,7 @@ class Dataset:
         makers: dict[str, Callable[[], NDArray[Any]]] = {
             "images": lambda: self._picture(row.path),
             "labels": lambda: np.array(row.label, np.int64),
-            "masks": lambda: self._mask(row.mask),
+            "masks": lambda: self._mask(row),
             "domains": lambda: self.domains[index],
             "partners": lambda: self._picture(row.partner or row.path),
         }
@@ -96,11 +96,24 @@ class Dataset:
         image = _square(read_picture(path).pixels, self.size, Image.Resampling.BILINEAR)
         return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
 
-    def _mask(self, path: Path | None) -> NDArray[np.float32]:
-        if path is None:
+    def _mask(self, row: Row) -> NDArray[np.float32]:
+        if row.mask is None:
             return np.zeros((1, self.size, self.size), np.float32)
-        grey = read_picture(path).pixels.max(-1)
+        pixels = read_picture(row.mask).pixels
+        grey = MASKS.get(row.dataset, _brightest)(pixels)
         return (_square(grey, self.size, Image.Resampling.NEAREST) > 127).astype(np.float32)[None]
+
+
+def _brightest(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    grey: NDArray[np.uint8] = pixels.max(-1)
+    return grey
+
+
+# Sets whose masks are not white where a picture was changed.
+MASKS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    "nist16": lambda pixels: np.uint8(255) - pixels.max(-1),  # black is changed
+    "columbia": lambda pixels: np.where(pixels[..., 1] > pixels[..., 0], 255, 0).astype(np.uint8),
+}
 
 
 def read(

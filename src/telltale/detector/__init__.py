@@ -19,6 +19,7 @@ from telltale.degrade import SURVIVAL
 from telltale.detector.faces import Faces
 from telltale.detector.pages import Pages
 from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
+from telltale.detector.tiles import Tiled, Tiles, shrunk, strongest
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
 from telltale.metrics import log_odds
@@ -72,6 +73,11 @@ class Detector:
         names = weights.input.get("survival", [*SURVIVAL])
         self.survival = {name: SURVIVAL[name] for name in names}
 
+    @property
+    def follows(self) -> bool:
+        """Whether it may be asked of a video's frames: codecs change whole frames like edits."""
+        return not isinstance(self.looker, Tiles)
+
     @classmethod
     def load(cls, slug: str, *, threads: int = 0) -> Self:
         """The method's first shipped weights.
@@ -84,8 +90,8 @@ class Detector:
             raise ValueError(f"{slug} ships no weights; train it: telltale train {slug} --data …")
         return cls(card, card.weights[0], threads=threads)
 
-    def weigh(self, crops: Pixels) -> Evidence:
-        """The network's raw answer for crops (N, S, S, 3).
+    def weigh(self, crops: Iterable[Pixels]) -> Evidence:
+        """The network's raw answer for crops, N of (S, S, 3).
 
         One crop a call: an int8 network scales its activations by what lies in the batch, so that
         a face's answer would depend on the faces beside it.
@@ -98,7 +104,7 @@ class Detector:
             heatmaps += rest[:1]
         if not heatmaps:  # a method that does not locate
             return Evidence(np.concatenate(logits), None)
-        maps = np.concatenate(heatmaps).reshape(len(crops), *heatmaps[0].shape[-2:])
+        maps = np.concatenate(heatmaps).reshape(len(heatmaps), *heatmaps[0].shape[-2:])
         return Evidence(np.concatenate(logits), maps)
 
     def detect(
@@ -128,19 +134,27 @@ class Detector:
 
     def _of_picture(self, pixels: Pixels, subject: Subject, number: int, survival: bool) -> Finding:
         """The finding on one subject of a picture, the only one if its number is 0."""
-        evidence = self.weigh(subject.crops)
-        heatmap = None if evidence.heatmaps is None else evidence.heatmaps[0]
-        if subject.grid is not None:
-            heatmap = evidence.logits.reshape(subject.grid)
-        copies = self._degraded(pixels, subject.region) if survival else {}
+        logit, heatmap = self.answer(subject)
+        copies = self._degraded(pixels, subject) if survival else {}
         return self._finding(
-            float(evidence.logits.mean()),
+            logit,
             about=f"{self.looker.noun} {number}" if number else f"the {self.looker.noun}",
             region=subject.region,
             heatmap=heatmap,
             quality=subject.quality,
-            again={name: float(self.weigh(it).logits.mean()) for name, it in copies.items()},
+            again={name: self.answer(it)[0] for name, it in copies.items()},
         )
+
+    def answer(self, subject: Subject) -> tuple[float, NDArray[np.floating] | None]:
+        """The log-odds for a subject, and where: the mean of its crops, or the tiles as one map."""
+        evidence = self.weigh(subject.crops)
+        if isinstance(subject.crops, Tiled) and evidence.heatmaps is not None:
+            whole = subject.crops.stitched(evidence.heatmaps)
+            return strongest(whole), shrunk(whole)
+        heatmap = None if evidence.heatmaps is None else evidence.heatmaps[0]
+        if subject.grid is not None:
+            heatmap = evidence.logits.reshape(subject.grid)
+        return float(evidence.logits.mean()), heatmap
 
     def detect_frames(self, frames: Iterable[Frame]) -> tuple[Finding, ...]:
         """One finding for each subject of a video, the one longest in view first.
@@ -150,6 +164,8 @@ class Detector:
         single frame is left out beside others that were seen in more, and counted in a note.
         Memory holds one frame at a time.
         """
+        if not self.follows:
+            return (self._nothing("asked of still pictures only"),)
         join, times = self.looker.joiner(), list[float]()
         seen: dict[int, list[_Sighting]] = {}
         for frame in frames:
@@ -157,7 +173,7 @@ class Detector:
             subjects = self.looker.look(frame.pixels, {})
             numbers = join(frame.seconds, frame.pixels, subjects)
             for subject, number in zip(subjects, numbers, strict=True):
-                logit = float(self.weigh(subject.crops).logits.mean())
+                logit = self.answer(subject)[0]
                 sighting = _Sighting(frame.seconds, logit, subject.region, subject.quality)
                 seen.setdefault(number, []).append(sighting)
         noun = self.looker.noun
@@ -250,12 +266,16 @@ class Detector:
             "limits": self.card.limits,
         }
 
-    def _degraded(self, pixels: Pixels, region: Region) -> dict[str, Pixels]:
-        """What the network is shown of a region after each degradation of its surroundings."""
-        patch, inside = surroundings(pixels, region, self.looker.context)
+    def _degraded(self, pixels: Pixels, subject: Subject) -> dict[str, Subject]:
+        """What the network is shown of a subject after each degradation of its surroundings."""
+        patch, inside = surroundings(pixels, subject.region, self.looker.context)
         copies = {name: degrade(patch) for name, degrade in self.survival.items()}
         return {
-            name: self.looker.cut(moved.pixels, moved.place(inside))
+            name: Subject(
+                moved.place(inside),
+                self.looker.cut(moved.pixels, moved.place(inside)),
+                {},
+            )
             for name, moved in copies.items()
         }
 
@@ -268,7 +288,10 @@ def _looker(weights: Weights, threads: int) -> Looker:
             return Faces(size, float(weights.input["margin"]), threads=threads)
         case "page":
             return Pages(size)
+        case "tiles":
+            return Tiles(size, int(weights.input["overlap"]))
         case other:
             raise ValueError(
-                f"{weights.file}: its card wants a crop of {other!r}; there is 'face' and 'page'"
+                f"{weights.file}: its card wants a crop of {other!r}; "
+                "there is 'face', 'page' and 'tiles'"
             )

@@ -1,4 +1,4 @@
-"""What a detector asks its question about: the faces of a picture, or the page in it.
+"""What a detector asks its question about: the faces of a picture, the page in it, or all of it.
 
 A :class:`Looker` finds subjects and cuts what the network is shown of each; the detector weighs,
 calibrates and decides, whatever the subject.
@@ -22,7 +22,7 @@ class Subject(NamedTuple):
     """One thing in one picture that a question is about."""
 
     region: Region
-    crops: Pixels  # (n, S, S, 3): what the network is shown; the score is the mean over them
+    crops: Sequence[Pixels] | Pixels  # n of (S, S, 3): what the network is shown
     quality: dict[str, float]  # what the operating range looks at
     grid: tuple[int, int] | None = None  # rows and columns in which the crops cover the region
     face: Face | None = None
@@ -37,7 +37,7 @@ class Joiner(Protocol):
 class Looker(Protocol):
     """Finds the subjects of one kind."""
 
-    noun: str  # "face", "page"
+    noun: str  # "face", "page", "picture"
     context: float  # sides of the region that a degradation acts on: codecs look round a subject
 
     def look(self, pixels: Pixels, details: Mapping[str, str]) -> list[Subject]:
@@ -49,8 +49,8 @@ class Looker(Protocol):
         """
         ...
 
-    def cut(self, pixels: Pixels, region: Region) -> Pixels:
-        """The crops (n, S, S, 3) of a subject in any picture, such as a degraded copy."""
+    def cut(self, pixels: Pixels, region: Region) -> Sequence[Pixels] | Pixels:
+        """The crops, n of (S, S, 3), of a subject in any picture, such as a degraded copy."""
         ...
 
     def joiner(self) -> Joiner:

@@ -22,6 +22,16 @@ from telltale.metrics.decisions import (
 )
 from telltale.metrics.groups import bootstrap, by_source, per_source, worst_source
 from telltale.metrics.likelihood import brier, cllr, ece, log_odds, min_cllr
+from telltale.metrics.masks import (
+    best_pixel_f1,
+    false_alarm_area,
+    permuted_pixel_f1,
+    pixel_auc,
+    pixel_f1,
+    pixel_iou,
+    pixel_mcc,
+    pooled_pixel_f1,
+)
 from telltale.metrics.ranking import (
     OneClassError,
     Roc,
@@ -46,6 +56,7 @@ __all__ = [
     "auc",
     "aurc",
     "average_precision",
+    "best_pixel_f1",
     "bootstrap",
     "bpcer",
     "bpcer_at_apcer",
@@ -58,12 +69,19 @@ __all__ = [
     "eer",
     "eer_at_point",
     "f1",
+    "false_alarm_area",
     "hter",
     "iinc",
     "iou",
     "log_odds",
     "min_cllr",
     "per_source",
+    "permuted_pixel_f1",
+    "pixel_auc",
+    "pixel_f1",
+    "pixel_iou",
+    "pixel_mcc",
+    "pooled_pixel_f1",
     "risk_coverage",
     "roc",
     "threshold_at_eer",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.degrade import CRF, Moved, Pixels, h264
+from telltale.detector.subjects import Subject
 from telltale.media import Frame, Limits, kind_of, read_picture, read_video
 from telltale.media.regions import cut
 from telltale.records import Region
@@ -140,13 +141,13 @@ class Scorer:
         found = []
         for detector in self.detectors:
             regions = [moved.place(region) for region in squares(detector)]
-            crops = [self._cut(detector, moved.pixels, region) for region in regions]
-            logits = np.array([detector.weigh(it).logits.mean() for it in crops])
+            subjects = [self._subject(detector, moved.pixels, region) for region in regions]
+            logits = np.array([detector.answer(it)[0] for it in subjects])
             odds = detector.calibration.log_odds(logits)
             found.append(float(0.5 + 0.5 * np.tanh(odds.max() / 2)))
         return np.array(found)
 
-    def _cut(self, detector: "Detector", pixels: Pixels, region: Region) -> Pixels:
+    def _subject(self, detector: "Detector", pixels: Pixels, region: Region) -> Subject:
         if self.on == "crops":
-            return cut(pixels, region, detector.size)[None]
-        return detector.looker.cut(pixels, region)
+            return Subject(region, cut(pixels, region, detector.size)[None], {})
+        return Subject(region, detector.looker.cut(pixels, region), {})

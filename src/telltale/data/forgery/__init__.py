@@ -25,6 +25,8 @@ from telltale.data.forgery import (
 from telltale.data.manifest import Row
 from telltale.data.spoofing import READERS as SPOOFING
 from telltale.data.spoofing import SIGNS as SPOOFING_SIGNS
+from telltale.data.tampering import READERS as TAMPERING
+from telltale.data.tampering import SIGNS as TAMPERING_SIGNS
 
 Reader = Callable[[Path], Iterator[Row]]
 
@@ -44,9 +46,11 @@ READERS: dict[str, Reader] = {  # "name" or "name-variant"; the plain name is th
     **{f"deepfakebench-{lv}": partial(deepfakebench.read, level=lv) for lv in LEVELS},
     "splits": split_folders.read,
     **SPOOFING,
+    **TAMPERING,
 }
 SIGNS = {  # what lies in a dataset's folder and in no other's, looked for in this order
     **SPOOFING_SIGNS,
+    **TAMPERING_SIGNS,
     "deeperforensics": ("manipulated_videos",),  # may hold FaceForensics++'s originals, too
     "df40": ("simswap", "DF40*"),
     "ffpp": ("manipulated_sequences", "original_sequences"),
