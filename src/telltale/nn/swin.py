@@ -143,15 +143,29 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch: int, width: int, *, residual: bool = False) -> None:
         super().__init__()
-        self.residual = residual
-        self.proj = nn.Conv2d(9 if residual else 3, width, patch, stride=patch)
+        self.stem = Residual(width) if residual else nn.Identity()
+        self.proj = nn.Conv2d(width if residual else 3, width, patch, stride=patch)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, maps: Tensor) -> Tensor:
-        if self.residual:
-            maps = srm(DEVIATION * maps)
+        maps = self.stem(maps)
         tokens: Tensor = self.norm(self.proj(maps).permute(0, 2, 3, 1))
         return tokens
+
+
+class Residual(nn.Module):
+    """How strong the errors of SRM's predictors are, (B, C, H, W).
+
+    A layer norm takes out how long a token is; a rectified response makes of it where it points.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(9, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(srm(DEVIATION * maps))))
 
 
 class Level(nn.Module):

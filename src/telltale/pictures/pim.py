@@ -87,8 +87,7 @@ class PIM(nn.Module):
                 f"want two of the same widths, channels of 1 or more and a compactness of "
                 f"{COMPACTNESS}, got {local.widths}, {causal.widths}, {channels}, {compactness!r}"
             )
-        weights = boundary_weight, compact_weight, reconstruction_weight
-        if min(weights) < 0:
+        if min(weights := (boundary_weight, compact_weight, reconstruction_weight)) < 0:
             raise ValueError(f"want weights of 0 or more, got {weights}")
         self.local, self.causal = local, causal
         widths, relu = local.widths, relu_before_sigmoid
@@ -245,8 +244,6 @@ class PyramidHead(nn.Module):
         out: Tensor = self.out(self.dropout(joined))
         return out
 
-
-# ── functions ────────────────────────────────────────────────────────────────────────────────────
 
 SCALES = (1, 2, 3, 6)  # cells a side that the coarsest map is pooled to
 

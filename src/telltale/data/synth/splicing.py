@@ -165,8 +165,8 @@ def history(picture: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def sent(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """What happens to a picture as a whole at the end: nothing (one in three), or JPEG 60 to 98."""
-    return picture if rng.random() < 1 / 3 else jpeg(picture, int(rng.integers(60, 99)))
+    """What happens to a picture as a whole at the end: nothing (four in ten), or JPEG 65 to 98."""
+    return picture if rng.random() < 0.4 else jpeg(picture, int(rng.integers(65, 99)))
 
 
 def _placed(
