@@ -7,6 +7,8 @@ from PIDA; tested on splices, and on operations that were never learnt from: med
 inpainting, another demosaicing. Arms: both streams; the local one; the global one; that without its
 mask; both without PIDA; both without reconstruction.
 
+Not run to the end yet: no figures are claimed.
+
 Writes results/pim.json and .png. A run that was stopped goes on with the next seed.
 """
 

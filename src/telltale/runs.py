@@ -16,6 +16,13 @@ from telltale.recipe import Recipe, in_force
 LIBRARIES = ("telltale-vision", "torch", "numpy", "accelerate", "safetensors", "timm")
 
 
+FACE: Mapping[str, Any] = {"crop": "face", "margin": 1.3}
+SHOWN: Mapping[str, Mapping[str, Any]] = {  # what a method of this task is shown in a scan
+    "documents": {"crop": "page"},
+    "tampering": {"crop": "whole"},
+}
+
+
 def write_run(run: Path, plan: Recipe, about: Mapping[str, Any]) -> None:
     """Make the folder with ``run.json``: every value in force, versions, and ``about``."""
     run.mkdir(parents=True, exist_ok=True)
@@ -64,7 +71,7 @@ def write_export_card(
         "sha256": digest,
         "license": trained["license"],
         "trained_on": trained["trained_on"],
-        "input": {"size": size, "crop": "face", "margin": 1.3},
+        "input": {"size": size, **SHOWN.get(catalog.card(plan.slug).task, FACE)},
         "calibration": calibration,
         "threshold": 0.5,
         "doubt": 0.1,

@@ -202,7 +202,7 @@ def synth(
     if not made:
         raise ValueError("nothing was forged")
     if not quiet:
-        typer.echo(f"{made} forged faces, each with its real one and its mask, in {out}")
+        typer.echo(f"{made} forgeries, each with its real picture and its mask, in {out}")
 
 
 def _print_step(record: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from telltale.degrade import SURVIVAL
 from telltale.detector.faces import Faces
 from telltale.detector.pages import Pages
 from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
-from telltale.detector.tiles import Tiled, Tiles, shrunk, strongest
+from telltale.detector.tiles import Tiled, Tiles, Whole, shrunk, strongest
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
 from telltale.metrics import log_odds
@@ -76,7 +76,7 @@ class Detector:
     @property
     def follows(self) -> bool:
         """Whether it may be asked of a video's frames: codecs change whole frames like edits."""
-        return not isinstance(self.looker, Tiles)
+        return not isinstance(self.looker, Tiles | Whole)
 
     @classmethod
     def load(cls, slug: str, *, threads: int = 0) -> Self:
@@ -290,8 +290,10 @@ def _looker(weights: Weights, threads: int) -> Looker:
             return Pages(size)
         case "tiles":
             return Tiles(size, int(weights.input["overlap"]))
+        case "whole":
+            return Whole(size)
         case other:
             raise ValueError(
                 f"{weights.file}: its card wants a crop of {other!r}; "
-                "there is 'face', 'page' and 'tiles'"
+                "there is 'face', 'page', 'tiles' and 'whole'"
             )

@@ -104,6 +104,33 @@ class Tiles:
         return join
 
 
+class Whole:
+    """The whole picture as the subject, made a square of S pixels: as a run learnt to see it."""
+
+    noun = "picture"
+    context = 1.0
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def look(self, pixels: Pixels, details: Mapping[str, str]) -> list[Subject]:
+        """See :class:`~telltale.detector.subjects.Looker`."""
+        height, width = pixels.shape[:2]
+        region = Region(0, 0, width, height)
+        crops = self.cut(pixels, region)
+        quality = {"picture_pixels": float(min(height, width)), "sharpness": sharpness(crops[0])}
+        return [Subject(region, crops, quality | coding(details))]
+
+    def cut(self, pixels: Pixels, region: Region) -> Pixels:
+        """The picture as one square (1, S, S, 3)."""
+        size = (self.size, self.size)
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))[None]
+
+    def joiner(self) -> Joiner:
+        """A frame is one subject."""
+        return Tiles(self.size, 0).joiner()
+
+
 def strongest(found: Maps) -> float:
     """The mean of the largest 1 % of a map's log-odds, of 16 cells at least."""
     count = min(found.size, max(16, round(TOP * found.size)))

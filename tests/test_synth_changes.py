@@ -1,0 +1,71 @@
+"""``telltale synth`` of local changes, and a run that is asked where a picture was changed."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from telltale.data.manifest import read_manifest
+from telltale.detector.tiles import Whole
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["splice", "copy_move", "removal"])
+def test_changes_come_with_masks_and_a_manifest(kind: str, tmp_path: Path, run: Run) -> None:
+    given = pictures(tmp_path / "in", 3)
+    code, out, _ = run("synth", kind, given, "--out", tmp_path / "out")
+    assert code == 0
+    assert "3 forgeries" in out
+    with (tmp_path / "out/manifest.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["label"] for row in rows] == ["0", "1"] * 3
+    for real, fake in zip(rows[::2], rows[1::2], strict=True):
+        before, after, mask = (
+            np.asarray(Image.open(tmp_path / "out" / name))
+            for name in (real["path"], fake["path"], fake["mask"])
+        )
+        assert np.array_equal(before[mask == 0], after[mask == 0])
+        assert not np.array_equal(before, after)
+    assert read_manifest(tmp_path / "out/manifest.csv").kinds == (kind,)
+
+
+def test_a_splice_wants_two_pictures(tmp_path: Path, run: Run) -> None:
+    code, _, err = run("synth", "splice", pictures(tmp_path / "in", 1), "--out", tmp_path / "out")
+    assert code == 2
+    assert "two pictures or more, found 1" in err
+
+
+def test_a_whole_picture_is_one_square() -> None:
+    (subject,) = Whole(32).look(np.zeros((40, 60, 3), np.uint8), {})
+    assert np.shape(subject.crops) == (1, 32, 32, 3)
+    assert (subject.region.width, subject.region.height) == (60, 40)
+
+
+@pytest.mark.slow
+def test_a_trained_pim_is_exported_and_scans(tmp_path: Path, run: Run) -> None:
+    settings = (
+        "fit.steps=2",
+        "fit.warmup=1",
+        "data.scenes=20",
+        "data.batch=4",
+        "data.validation=8",
+    )
+    words = [word for setting in settings for word in ("--set", setting)]
+    out = tmp_path / "run"
+    assert run("train", "pim", "--recipe", "toy", *words, "--run", out)[0] == 0
+    given = pictures(tmp_path / "in", 1)
+    code, said, err = run("scan", given / "0.png", "--method", out)
+    assert code in (0, 1), err
+    assert "part of the picture was changed" in said
