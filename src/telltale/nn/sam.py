@@ -119,13 +119,14 @@ class Sam(nn.Module):
             other.requires_grad_(False)
 
 
-def sam(name: str, weights: str | Path | None = None) -> Sam:
+def sam(name: str, weights: str | Path | None = None, *, size: int | None = None) -> Sam:
     """A SAM by its name; without ``weights`` it starts at random.
 
     Args:
         name: Of :data:`SHAPES`.
         weights: What transformers' ``SamModel.from_pretrained`` takes: a folder, or a name of the
             hub such as ``facebook/sam-vit-base``.
+        size: S in pixels of one that starts at random, a multiple of its patch; None is its own.
 
     Raises:
         ValueError: For an unknown name, or weights of another shape.
@@ -134,7 +135,9 @@ def sam(name: str, weights: str | Path | None = None) -> Sam:
 
     if name not in SHAPES:
         raise ValueError(f"no SAM {name!r}; want one of {', '.join(SHAPES)}")
-    shape = SHAPES[name]
+    shape = SHAPES[name]._replace(size=size or SHAPES[name].size)
+    if shape.size % shape.patch:
+        raise ValueError(f"{name}: want a size that {shape.patch} divides, got {shape.size}")
     if weights is None:
         return Sam(SamModel(config_of(shape)), shape)
     model = SamModel.from_pretrained(str(weights), attn_implementation="eager")

@@ -101,12 +101,6 @@ class PIM(nn.Module):
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
-    @property
-    def size(self) -> int:
-        """The smallest side whose coarsest map is more than a window wide."""
-        shape = self.local.shape
-        return int(shape.patch * shape.window * 2 ** len(shape.depths))
-
     def forward(self, images: Tensor) -> Evidence:
         """Log-odds of each pixel, scaled to the images' size, and their maximum."""
         fused, _ = self.features(self.normalised(images))
