@@ -41,6 +41,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Scripted:
     """Stands in for a detector: does what a test says, with the card of one."""
 
+    follows = True
+
     def __init__(self, like: Detector, answer: object = None, delay: float = 0.0) -> None:
         self.card, self.weights = like.card, like.weights
         self.answer, self.delay = answer, delay
