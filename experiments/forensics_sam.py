@@ -18,7 +18,6 @@ Writes results/forensics_sam.json and .png. A run that was stopped goes on with 
 
 import argparse
 import copy
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from toy import RESULTS, Figures, as_masks, as_tensor, draw, learn, over_seeds
+from toy import RESULTS, Figures, as_masks, as_tensor, draw, learn, located, over_seeds
 
 from telltale import metrics
 from telltale.data.synth.camera import draw_camera, photograph, to_linear
@@ -85,14 +84,6 @@ def scenes(numbers: range, seed: int) -> tuple[Tensor, Tensor]:
     return as_tensor(np.stack(pictures)), as_masks(np.stack(masks))
 
 
-def batches(images: Tensor, masks: Tensor, seed: int) -> Iterator[dict[str, Tensor]]:
-    for number in count():
-        random = torch.Generator().manual_seed(1000 * seed + number)
-        rows = torch.randperm(len(images), generator=random)[:12]
-        labels = masks[rows].flatten(1).any(1).long()
-        yield {"images": images[rows], "labels": labels, "masks": masks[rows]}
-
-
 def judged(net: ForensicsSAM, images: Tensor, masks: Tensor, gate: bool) -> Figures:
     """F1 and accuracy on clean and attacked pictures, with the detector's gate or always shut."""
     found: Figures = {}
@@ -148,16 +139,16 @@ def main() -> None:
         net = fresh_network()
         for expert in net.experts():
             expert.forgery.requires_grad_(False)
-        learn(net, batches(images, masks, seed), args.steps, 2e-3)
+        learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
         rows["decoder alone"] = judged(net, *test, gate=False)
         net = fresh_network()
-        learn(net, batches(images, masks, seed), args.steps, 2e-3)
+        learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
         rows["+ forgery experts"] = judged(net, *test, gate=False)
         net.enter(2)
         net.train()
-        learn(net, batches(images, masks, seed + 50), args.steps // 3, 1e-3)
+        learn(net, located(images, masks, seed + 50, 12), args.steps // 3, 1e-3)
         net.enter(3)
-        learn(net, batches(images, masks, seed + 90), args.steps // 2, 2e-3)
+        learn(net, located(images, masks, seed + 90, 12), args.steps // 2, 2e-3)
         rows["+ adversary experts"] = judged(net, *test, gate=True)
         return rows
 

@@ -13,15 +13,13 @@ Writes results/pim.json and .png. A run that was stopped goes on with the next s
 """
 
 import argparse
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from toy import RESULTS, Figures, as_masks, as_tensor, draw, learn, over_seeds
+from toy import RESULTS, Figures, as_masks, as_tensor, draw, learn, located, over_seeds
 
 from telltale import metrics
 from telltale.data.synth.camera import draw_camera, photograph, to_linear
@@ -90,15 +88,6 @@ def samples(kinds: tuple[str, ...], number: int, seed: int) -> tuple[Tensor, Ten
     return as_tensor(pixels), as_masks(masks)
 
 
-def batches(images: Tensor, masks: Tensor, seed: int) -> Iterator[dict[str, Tensor]]:
-    """Endless batches of 8."""
-    for number in count():
-        random = torch.Generator().manual_seed(1000 * seed + number)
-        rows = torch.randperm(len(images), generator=random)[:8]
-        labels = torch.ones(8, dtype=torch.int64)
-        yield {"images": images[rows], "labels": labels, "masks": masks[rows]}
-
-
 def judged(net: PIM, images: Tensor, masks: Tensor) -> tuple[float, float]:
     """Pixel F1 at 0.5 and pixel AUC."""
     with torch.no_grad():
@@ -131,7 +120,7 @@ def main() -> None:
             )
             net.streams = str(arm.get("streams", "both"))
             data = learnt[("splice", "pida") if arm.get("pida", True) else ("splice",)]
-            learn(net, batches(*data, seed), args.steps, 3e-3)
+            learn(net, located(*data, seed, 8), args.steps, 3e-3)
             found = {kind: judged(net, *test) for kind, test in tests.items()}
             rows[name] = {f"f1_{kind}": f1 for kind, (f1, _) in found.items()}
             rows[name] |= {f"auc_{kind}": auc for kind, (_, auc) in found.items()}

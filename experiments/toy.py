@@ -210,6 +210,15 @@ def measure(net: nn.Module, frames: ToyFaces, seen: Sequence[str]) -> Figures:
     return found
 
 
+def located(images: Tensor, masks: Tensor, seed: int, size: int) -> Iterator[dict[str, Tensor]]:
+    """Endless batches of pictures (N, 3, S, S) with masks (N, 1, S, S); label 1 where any is."""
+    for number in count():
+        random = torch.Generator().manual_seed(1000 * seed + number)
+        rows = torch.randperm(len(images), generator=random)[:size]
+        labels = masks[rows].flatten(1).any(1).long()
+        yield {"images": images[rows], "labels": labels, "masks": masks[rows]}
+
+
 def as_tensor(images: NDArray[np.uint8]) -> Tensor:
     """(N, S, S, 3) bytes as (N, 3, S, S) in [0, 1]."""
     return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)

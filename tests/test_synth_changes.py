@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from telltale import synth
 from telltale.data.manifest import read_manifest
+from telltale.data.synth import splicing
 from telltale.detector.tiles import Whole
 
 Run = Callable[..., tuple[int, str, str]]
@@ -39,6 +41,10 @@ def test_changes_come_with_masks_and_a_manifest(kind: str, tmp_path: Path, run: 
         assert np.array_equal(before[mask == 0], after[mask == 0])
         assert not np.array_equal(before, after)
     assert read_manifest(tmp_path / "out/manifest.csv").kinds == (kind,)
+
+
+def test_the_verb_knows_the_kinds_that_there_are() -> None:
+    assert synth.CHANGES == splicing.KINDS
 
 
 def test_a_splice_wants_two_pictures(tmp_path: Path, run: Run) -> None:

@@ -165,6 +165,7 @@ def network() -> Any:
     import torch
     import torch.nn.functional as F
 
+    from telltale.losses import dice
     from telltale.nn.swin import swin
     from telltale.pictures.pim import PIM, outline
 
@@ -175,12 +176,11 @@ def network() -> Any:
                 F.interpolate(it, side, mode="nearest")[:, 0] for it in (masks, outline(masks))
             )
             colours = F.avg_pool2d(self.normalised(images), 4)
-            found = maps.mask.softmax(1)[:, 1]
-            both, each = (found * changed).sum((1, 2)), (found + changed).sum((1, 2))
-            dice = 1 - (2 * both + 1) / (each + 1)
+            logits = maps.mask[:, 1:] - maps.mask[:, :1]
+            overlap = dice(logits, changed[:, None])
             return {
                 "mask": F.cross_entropy(maps.mask, changed.long()),
-                "dice": 0.5 * dice[labels > 0].sum() / len(labels),
+                "dice": 0.5 * overlap[labels > 0].sum() / len(labels),
                 "boundary": 0.2 * F.cross_entropy(maps.boundary, edge.long()),
                 "reconstruction": 0.1 * F.l1_loss(maps.reconstruction, colours),
             }

@@ -17,6 +17,38 @@ def want_labels(labels: Tensor, count: int) -> Tensor:
     return labels
 
 
+def want_maps(maps: Tensor, images: Tensor, name: str = "masks") -> Tensor:
+    """Return ``maps`` if they are float (B, 1, H, W) in [0, 1], B, H and W those of ``images``.
+
+    Raises:
+        ValueError: That calls them ``name``, and says what is wanted and what was given.
+    """
+    want = (len(images), 1, *images.shape[-2:])
+    if maps.shape != want or not maps.is_floating_point():
+        raise ValueError(f"want float {name} {want}, got {maps.dtype} {tuple(maps.shape)}")
+    if not 0 <= float(maps.min()) <= float(maps.max()) <= 1:
+        low, high = float(maps.min()), float(maps.max())
+        raise ValueError(f"want {name} in [0, 1], got {low:g} to {high:g}")
+    return maps
+
+
+def dice(logits: Tensor, masks: Tensor) -> Tensor:
+    """Dice loss of each picture's map, 1 - (2 Σ pm + 1) / (Σ p + Σ m + 1) with p = σ(logit).
+
+    Args:
+        logits: (B, 1, H, W) in nats.
+        masks: (B, 1, H, W) in [0, 1].
+
+    Returns:
+        (B,) in [0, 1), finite where map and mask are empty.
+
+    Source: Milletari et al., "V-Net", 3DV 2016, arXiv:1606.04797, smoothed by 1.
+    """
+    found = logits.sigmoid()
+    both, each = (found * masks).sum((1, 2, 3)), (found + masks).sum((1, 2, 3))
+    return 1 - (2 * both + 1) / (each + 1)
+
+
 def single_center(features: Tensor, labels: Tensor, center: Tensor, margin: float) -> Tensor:
     """Single-centre loss: M_real + max(M_real - M_fake + m·√C, 0), M the mean distance to a centre.
 

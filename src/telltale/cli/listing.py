@@ -81,7 +81,7 @@ def _lines(card: "Card") -> "Iterator[tuple[str, str]]":
     yield from _listed("limits", card.limits)
     run = f"telltale scan PATH --method {card.slug}"
     yield "to run it", run if card.weights else "train it first"
-    yield "to train it", f"telltale train {card.slug} --data DATA"
+    yield "to train it", f"telltale train {card.slug} --recipe paper --data DATA"
     for weights in card.weights:
         yield "", ""
         yield from _about(weights)

@@ -87,7 +87,9 @@ class Detector:
         """
         card = catalog.card(slug)
         if not card.weights:
-            raise ValueError(f"{slug} ships no weights; train it: telltale train {slug} --data …")
+            raise ValueError(
+                f"{slug} ships no weights; train it: telltale train {slug} --recipe paper --data …"
+            )
         return cls(card, card.weights[0], threads=threads)
 
     def weigh(self, crops: Iterable[Pixels]) -> Evidence:

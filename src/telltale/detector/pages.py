@@ -1,11 +1,11 @@
 """The page in a photograph, as crops at its own resolution whose answers are averaged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
 
-from telltale.detector.subjects import Joiner, Pixels, Subject, coding, sharpness
+from telltale.detector.subjects import Joiner, Pixels, Subject, coding, same, sharpness
 from telltale.media.pages import Corners, crops_of, find_page
 from telltale.records import Region
 
@@ -45,11 +45,7 @@ class Pages:
 
     def joiner(self) -> Joiner:
         """A video shows one page."""
-
-        def join(seconds: float, pixels: Pixels, found: Sequence[Subject]) -> list[int]:
-            return [0] * len(found)
-
-        return join
+        return same
 
     def _crops(self, pixels: Pixels, corners: Corners) -> Pixels:
         """Squares at the picture's own resolution; a picture that is too small is mirrored."""

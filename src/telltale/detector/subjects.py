@@ -58,6 +58,11 @@ class Looker(Protocol):
         ...
 
 
+def same(seconds: float, pixels: Pixels, found: Sequence[Subject]) -> list[int]:
+    """A :class:`Joiner` for what a frame has one of: it is the same in all of them."""
+    return [0] * len(found)
+
+
 def surroundings(pixels: Pixels, region: Region, sides: float) -> tuple[Pixels, Region]:
     """A region's surroundings, so many of its sides wide, and where in them the region is.
 

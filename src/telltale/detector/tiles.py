@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.detector.subjects import Joiner, Pixels, Subject, coding, sharpness
+from telltale.detector.subjects import Joiner, Pixels, Subject, coding, same, sharpness
 from telltale.records import Region
 
 Maps = NDArray[np.float32]
@@ -97,11 +97,7 @@ class Tiles:
 
     def joiner(self) -> Joiner:
         """A frame is one subject."""
-
-        def join(seconds: float, pixels: Pixels, found: Sequence[Subject]) -> list[int]:
-            return [0] * len(found)
-
-        return join
+        return same
 
 
 class Whole:
@@ -128,7 +124,7 @@ class Whole:
 
     def joiner(self) -> Joiner:
         """A frame is one subject."""
-        return Tiles(self.size, 0).joiner()
+        return same
 
 
 def strongest(found: Maps) -> float:

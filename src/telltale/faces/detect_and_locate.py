@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from telltale.losses import want_labels
+from telltale.losses import want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.residuals import noise_map
 from telltale.nn.xception import XceptionBlock, initialise
@@ -126,10 +126,10 @@ class DetectAndLocate(nn.Module):
                 compressed again; None takes the noise of ``images``.
         """
         want_labels(labels, len(want_images(images)))
-        _want_share(masks, images, "masks")
+        want_maps(masks, images, "masks")
         if noise is None:
             noise = noise_map(images, self.noise_sigma)
-        _want_share(noise, images, "noise")
+        want_maps(noise, images, "noise")
         masks = masks * labels.view(-1, 1, 1, 1)
         images, masks, noise = self.mirrored(images, masks, noise)
         found = self.inspect(images)
@@ -251,12 +251,3 @@ def mask_target(masks: Tensor, side: int) -> Tensor:
 def scaled(maps: Tensor, side: int) -> Tensor:
     """Maps (B, C, S, S) at another size, bilinear and without aliasing: means stay."""
     return F.interpolate(maps, (side, side), mode="bilinear", align_corners=False, antialias=True)
-
-
-def _want_share(maps: Tensor, images: Tensor, name: str) -> None:
-    want = (len(images), 1, *images.shape[-2:])
-    if maps.shape != want or not maps.is_floating_point():
-        raise ValueError(f"want float {name} {want}, got {maps.dtype} {tuple(maps.shape)}")
-    if not 0 <= float(maps.min()) <= float(maps.max()) <= 1:
-        low, high = float(maps.min()), float(maps.max())
-        raise ValueError(f"want {name} in [0, 1], got {low:g} to {high:g}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from telltale.metrics.decisions import Confusion, confusion
+from telltale.metrics.decisions import Confusion, confusion, f1, iou
 from telltale.metrics.ranking import auc
 
 GRID = np.linspace(0, 1, 256)  # thresholds of the best F1
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 def pixel_f1(pairs: Iterable[Pair], threshold: float = 0.5) -> float:
     """F1 at a fixed threshold, a picture at a time, averaged over changed pictures."""
-    return _mean(pairs, lambda s, y: _f1(confusion(s, y, threshold)))
+    return _mean(pairs, lambda s, y: f1(s, y, threshold))
 
 
 def best_pixel_f1(pairs: Iterable[Pair]) -> float:
@@ -54,12 +54,7 @@ def permuted_pixel_f1(pairs: Iterable[Pair], threshold: float = 0.5) -> float:
 
 def pixel_iou(pairs: Iterable[Pair], threshold: float = 0.5) -> float:
     """Intersection over union at a threshold, averaged over changed pictures."""
-
-    def iou(scores: Scores, labels: Mask) -> float:
-        right, alarms, _, missed = confusion(scores, labels, threshold)
-        return right / (right + alarms + missed)
-
-    return _mean(pairs, iou)
+    return _mean(pairs, lambda s, y: iou(s, y, threshold))
 
 
 def pixel_mcc(pairs: Iterable[Pair], threshold: float = 0.5) -> float:

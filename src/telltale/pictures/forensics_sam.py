@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale.attacks import mi_fgsm
-from telltale.losses import want_labels
+from telltale.losses import dice, want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.resnets import ResNet
 from telltale.nn.sam import Sam, at_size
@@ -100,9 +100,7 @@ class ForensicsSAM(nn.Module):
             masks: (B, 1, S, S), 0 or 1; an authentic picture has none, whatever is given for it.
         """
         want_labels(labels, len(want_images(images)))
-        want = (len(images), 1, *images.shape[-2:])
-        if masks.shape != want or not masks.is_floating_point():
-            raise ValueError(f"want float masks {want}, got {masks.dtype} {tuple(masks.shape)}")
+        want_maps(masks, images)
         if self.stage == 1:
             masks = masks * labels.view(-1, 1, 1, 1)
             return self.forgery_loss(images, labels, masks)
@@ -120,7 +118,7 @@ class ForensicsSAM(nn.Module):
         found = self.detector(features.embedding.mean((2, 3))).squeeze(1)
         return {
             "detection": F.binary_cross_entropy_with_logits(found, labels.to(found.dtype)),
-            "dice": 0.7 * dice(logits, target),
+            "dice": 0.7 * dice(logits, target).mean(),
             "location": 0.3 * F.binary_cross_entropy_with_logits(logits, target),
         }
 
@@ -284,13 +282,6 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -
     """max(0, ‖a - p‖² - ‖a - n‖² + α) of rows (B, C), averaged."""
     near, far = (anchor - positive).square().sum(1), (anchor - negative).square().sum(1)
     return (near - far + margin).clamp(min=0).mean()
-
-
-def dice(logits: Tensor, masks: Tensor) -> Tensor:
-    """Dice loss of maps (B, 1, H, W), a picture at a time; finite where both are empty."""
-    found = logits.sigmoid()
-    both, each = (found * masks).sum((1, 2, 3)), (found + masks).sum((1, 2, 3))
-    return (1 - (2 * both + 1) / (each + 1)).mean()
 
 
 def opposed(one: Tensor, other: Tensor) -> Tensor:

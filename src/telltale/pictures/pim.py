@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from telltale.losses import want_labels
+from telltale.losses import want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.difference import central, kernel
 from telltale.nn.swin import Swin, levels_fit
@@ -118,9 +118,7 @@ class PIM(nn.Module):
             masks: (B, 1, S, S) 0 or 1; a pristine picture has none, whatever is given for it.
         """
         want_labels(labels, len(want_images(images)))
-        want = (len(images), 1, *images.shape[-2:])
-        if masks.shape != want or not masks.is_floating_point():
-            raise ValueError(f"want float masks {want}, got {masks.dtype} {tuple(masks.shape)}")
+        want_maps(masks, images)
         masks = masks * labels.view(-1, 1, 1, 1)
         maps, size = self.inspect(images), [side // 4 for side in images.shape[-2:]]
         changed, edge = (

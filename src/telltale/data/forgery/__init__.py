@@ -1,6 +1,6 @@
 """The field's datasets as they lie on disk, one file for each family of layouts.
 
-    telltale train osdfd --data ffpp-c40:/data/FaceForensics++
+    telltale train osdfd --recipe paper --data ffpp-c40:/data/FaceForensics++
     read_manifest("celebdf-v1:/data/Celeb-DF")
 
 A folder without a name is recognised by what lies in it, at the usual compression c23. Rows are
