@@ -272,12 +272,9 @@ class Detector:
         """What the network is shown of a subject after each degradation of its surroundings."""
         patch, inside = surroundings(pixels, subject.region, self.looker.context)
         copies = {name: degrade(patch) for name, degrade in self.survival.items()}
+        places = {name: moved.place(inside) for name, moved in copies.items()}
         return {
-            name: Subject(
-                moved.place(inside),
-                self.looker.cut(moved.pixels, moved.place(inside)),
-                {},
-            )
+            name: Subject(places[name], self.looker.cut(moved.pixels, places[name]), {})
             for name, moved in copies.items()
         }
 
