@@ -30,12 +30,20 @@ AHEAD = 16  # files a worker: while one long video runs, the other cores have th
 SOFTWARE = ("numpy", "pillow", "onnxruntime")  # decoders, resamplers, arithmetic: they move scores
 
 
+Watch = Callable[[float, str], None]
+
+
+def _unwatched(share: float, words: str) -> None:
+    """For scans that nobody waits for."""
+
+
 def scan(
     path: PathLike,
     *,
     survival: bool = True,
     detector: "Detector | Sequence[Detector] | None" = None,
     video_fps: float = 1.0,
+    watch: Watch | None = None,
 ) -> "Report":
     """Ask of one picture or video what the shipped detectors can tell.
 
@@ -48,13 +56,14 @@ def scan(
         detector: One or several, each asked in turn; by default the shipped ones, one for each
             question. See :func:`telltale.load`.
         video_fps: Frames of a video to look at for each second.
+        watch: Called with the share that is done, in [0, 1], and what is being done.
 
     Raises:
         MediaError: If the file cannot be read; a ValueError whose text names the file.
         ValueError: If the shipped weights are missing or corrupt.
     """
     asked = _several(detector) or _shipped(0)
-    return _report(path, asked, survival, video_fps, lambda: False)
+    return _report(path, asked, survival, video_fps, lambda: False, watch or _unwatched)
 
 
 def scan_many(
@@ -122,6 +131,7 @@ def _report(
     survival: bool,
     video_fps: float,
     is_over: Callable[[], bool],
+    watch: Watch = _unwatched,
 ) -> "Report":
     from datetime import UTC, datetime
 
@@ -132,15 +142,25 @@ def _report(
     if kind_of(path) == "picture":
         picture = read_picture(path)
         subject, settings = picture.subject, {}
-        for detector in detectors:
+        for number, detector in enumerate(detectors):
+            watch(number / len(detectors), f"asking {detector.card.slug}")
             details = subject.details
             findings += detector.detect(picture.pixels, survival=survival, details=details)
     else:
         settings = {"video_fps": f"{video_fps:g}"}
         able = [detector for detector in detectors if detector.follows] or detectors
-        for detector in able:  # each reads the video anew: frames are not kept
+        for number, detector in enumerate(able):  # each reads the video anew: frames are not kept
             subject, frames = read_video(path, video_fps)
-            findings += detector.detect_frames(_until(is_over, frames))
+
+            def told(
+                seconds: float,
+                words: str = f"asking {detector.card.slug}",
+                done: int = number,
+                length: float = subject.seconds,
+            ) -> None:
+                watch((done + min(seconds / length if length else 0.0, 1.0)) / len(able), words)
+
+            findings += detector.detect_frames(_until(is_over, frames, told))
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     return Report(subject, tuple(findings), made_with(detectors) | settings, made_at)
 
@@ -231,10 +251,13 @@ class _StoppedError(Exception):
     """A video was left in the middle, because the scan was stopped."""
 
 
-def _until(is_over: Callable[[], bool], frames: "Iterable[Frame]") -> "Iterator[Frame]":
+def _until(
+    is_over: Callable[[], bool], frames: "Iterable[Frame]", told: Callable[[float], None]
+) -> "Iterator[Frame]":
     for frame in frames:
         if is_over():
             raise _StoppedError
+        told(frame.seconds)
         yield frame
 
 

@@ -15,6 +15,7 @@ from telltale.cli.attacks import catalogue
 from telltale.cli.listing import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
+from telltale.cli.serving import serve
 from telltale.cli.stressing import stress
 
 ERROR, STOPPED, CLOSED = 2, 130, 141  # the last two: 128 + the number of the signal
@@ -41,7 +42,7 @@ def options(
     """Only for ``--help``: ``run`` takes ``--debug`` out, wherever it stands."""
 
 
-LISTS = (methods, catalogue, doctor)  # these say something without arguments
+LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth, m3fas_signal):
     app.command(no_args_is_help=command not in LISTS)(command)
 

@@ -2,7 +2,7 @@
 
 from telltale.report.drawing import reread
 from telltale.report.jsonl import JsonLines, done, read_jsonl
-from telltale.report.page import write_html
+from telltale.report.page import write_article, write_html
 from telltale.report.terminal import print_report, print_summary
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "print_summary",
     "read_jsonl",
     "reread",
+    "write_article",
     "write_html",
 ]

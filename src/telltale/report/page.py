@@ -74,6 +74,19 @@ def write_html(
         page.writelines(template("tail.html").generate(failures=failed, js=js))
 
 
+def write_article(
+    path: Path, report: Report, *, pictures: Callable[[Report], NDArray[np.uint8]] | None = None
+) -> None:
+    """Write what a page says of one file, without the page: HTML for inside another's ``main``.
+
+    It wants the page's style sheet and script, ``page.css`` and ``page.js`` beside the templates.
+    Arguments and errors are those of :func:`write_html`.
+    """
+    parts = _article(1, report, pictures, 1)
+    with _replacing(path) as page:
+        page.writelines(layout.templates().get_template("file.html").generate(parts, many=False))
+
+
 def _row(number: int, report: Report) -> dict[str, Any]:
     """What the table on top says of a report: small, for it is kept until the end."""
     gravest = report.gravest
