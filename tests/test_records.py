@@ -24,6 +24,7 @@ from telltale.records import (
     Card,
     Failure,
     Finding,
+    Observation,
     Region,
     Report,
     Subject,
@@ -33,7 +34,7 @@ from telltale.records import (
 SCHEMA = json.loads(Path(telltale.report.__file__).with_name("report.schema.json").read_text())
 # Fields of each record by schema version. A new field is a new version: add a line, and never
 # change one that was released.
-FIELDS = {"1": "026749892d27d19e"}
+FIELDS = {"1": "026749892d27d19e", "2": "00f886b0c478714b"}
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 unit = st.floats(0, 1)
@@ -173,7 +174,7 @@ def test_schema_refuses_what_is_no_report(spoil: Callable[[dict[str, Any]], None
 def test_a_change_of_fields_is_a_new_schema_version() -> None:
     names = {
         record.__name__: list(record.__dataclass_fields__)
-        for record in (Report, Failure, Subject, Finding, Region)
+        for record in (Report, Failure, Subject, Finding, Region, Observation)
     }
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
     assert FIELDS.get(SCHEMA_VERSION) == digest, "the fields changed: count SCHEMA_VERSION up"
@@ -283,3 +284,10 @@ def test_cards_come_from_toml_and_refuse_unknown_keys() -> None:
         Weights("f.onnx", "ab", "", "d")
     with pytest.raises(ValueError, match="want threshold in"):
         Weights("f.onnx", "ab", "MIT", "d", threshold=1.0)
+
+
+def test_reports_of_the_first_schema_are_read() -> None:
+    subject = Subject("a.jpg", "ab", 1, "picture", "JPEG", 2, 2)
+    data = Report(subject, (Finding("a", "b", 0.5, "no"),), {}, "now").to_json()
+    del data["observations"]
+    assert Report.from_json(data | {"schema": "1"}).observations == ()

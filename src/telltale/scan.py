@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -44,6 +44,7 @@ def scan(
     detector: "Detector | Sequence[Detector] | None" = None,
     video_fps: float = 1.0,
     watch: Watch | None = None,
+    anchors: PathLike | None = None,
 ) -> "Report":
     """Ask of one picture or video what the shipped detectors can tell.
 
@@ -57,13 +58,15 @@ def scan(
             question. See :func:`telltale.load`.
         video_fps: Frames of a video to look at for each second.
         watch: Called with the share that is done, in [0, 1], and what is being done.
+        anchors: PEM file of certificates whose content credentials are to be trusted.
 
     Raises:
         MediaError: If the file cannot be read; a ValueError whose text names the file.
         ValueError: If the shipped weights are missing or corrupt.
     """
     asked = _several(detector) or _shipped(0)
-    return _report(path, asked, survival, video_fps, lambda: False, watch or _unwatched)
+    how = _How(survival, video_fps, None if anchors is None else Path(anchors))
+    return _report(path, asked, how, watch=watch or _unwatched)
 
 
 def scan_many(
@@ -75,6 +78,7 @@ def scan_many(
     done: Collection[PathLike] = (),
     detector: "Detector | Sequence[Detector] | None" = None,
     stop: threading.Event | None = None,
+    anchors: PathLike | None = None,
 ) -> "Iterator[Report | Failure]":
     """Scan files and folders; one report or failure for each file, in their order.
 
@@ -89,6 +93,7 @@ def scan_many(
         detector: One or several, shared by all threads; best are networks of one thread each. By
             default the shipped ones, made so.
         stop: When it is set, no new file begins; what is finished comes out, then the end.
+        anchors: As in :func:`scan`.
 
     Raises:
         ValueError: If a setting is out of range, or the shipped weights are missing or corrupt.
@@ -99,13 +104,14 @@ def scan_many(
     if workers < 1 or not 0 < video_fps < float("inf"):
         raise ValueError(f"want workers >= 1 and video_fps above 0, got {workers} and {video_fps}")
     asked = _several(detector) or _shipped(1)
+    how = _How(survival, video_fps, None if anchors is None else Path(anchors))
     stop, left = stop or threading.Event(), threading.Event()
 
     def is_over() -> bool:
         return stop.is_set() or left.is_set()
 
     def work(file: "Path | Failure") -> "Report | Failure | None":
-        return _attempt(file, lambda path: _report(path, asked, survival, video_fps, is_over))
+        return _attempt(file, lambda path: _report(path, asked, how, is_over))
 
     return _in_order(files_in(paths, done), work, workers, stop, left)
 
@@ -125,34 +131,45 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _How(NamedTuple):
+    """How a file is scanned."""
+
+    survival: bool
+    video_fps: float
+    anchors: Path | None
+
+
 def _report(
     path: PathLike,
     detectors: "Sequence[Detector]",
-    survival: bool,
-    video_fps: float,
-    is_over: Callable[[], bool],
+    how: _How,
+    is_over: Callable[[], bool] = lambda: False,
     watch: Watch = _unwatched,
 ) -> "Report":
     from datetime import UTC, datetime
 
+    from telltale.detector.joined import joined
+    from telltale.loading import task_of
     from telltale.media import kind_of, read_picture, read_video
+    from telltale.media.provenance import provenance
     from telltale.records import Finding, Report
 
     findings: list[Finding] = []
     if kind_of(path) == "picture":
         picture = read_picture(path)
         subject, settings = picture.subject, {}
+        told = provenance(Path(path), subject, picture.pixels, anchors=how.anchors)
         for number, detector in enumerate(detectors):
             watch(number / len(detectors), f"asking {detector.card.slug}")
             details = subject.details
-            findings += detector.detect(picture.pixels, survival=survival, details=details)
+            findings += detector.detect(picture.pixels, survival=how.survival, details=details)
     else:
-        settings = {"video_fps": f"{video_fps:g}"}
+        settings = {"video_fps": f"{how.video_fps:g}"}
         able = [detector for detector in detectors if detector.follows] or detectors
         for number, detector in enumerate(able):  # each reads the video anew: frames are not kept
-            subject, frames = read_video(path, video_fps)
+            subject, frames = read_video(path, how.video_fps)
 
-            def told(
+            def seen(
                 seconds: float,
                 words: str = f"asking {detector.card.slug}",
                 done: int = number,
@@ -160,9 +177,12 @@ def _report(
             ) -> None:
                 watch((done + min(seconds / length if length else 0.0, 1.0)) / len(able), words)
 
-            findings += detector.detect_frames(_until(is_over, frames, told))
+            findings += detector.detect_frames(_until(is_over, frames, seen))
+        told = provenance(Path(path), subject, None, anchors=how.anchors)
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(subject, tuple(findings), made_with(detectors) | settings, made_at)
+    tasks = {detector.card.slug: task_of(detector.card) for detector in detectors}
+    findings = joined(findings, tasks)
+    return Report(subject, tuple(findings), made_with(detectors) | settings, made_at, told)
 
 
 def _several(detector: "Detector | Sequence[Detector] | None") -> "tuple[Detector, ...]":

@@ -17,6 +17,7 @@ from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
 from telltale.cli.serving import serve
 from telltale.cli.stressing import stress
+from telltale.cli.verifying import verify
 
 ERROR, STOPPED, CLOSED = 2, 130, 141  # the last two: 128 + the number of the signal
 
@@ -43,7 +44,18 @@ def options(
 
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
-for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth, m3fas_signal):
+for command in (
+    scan,
+    verify,
+    *LISTS,
+    prepare,
+    train,
+    evaluate,
+    stress,
+    export,
+    synth,
+    m3fas_signal,
+):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

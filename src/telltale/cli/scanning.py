@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from telltale.cli import outputs
+from telltale.cli.outputs import check_place, note
+
 if TYPE_CHECKING:
     from telltale.records import Failure, Report
 
@@ -62,6 +65,19 @@ def scan(  # noqa: PLR0913  # an option each
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the scan that wrote --json.")
     ] = False,
+    pdf: Annotated[
+        Path | None, typer.Option(help="The page as a PDF; wants a browser.", metavar="FILE.pdf")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--sign", help="Ed25519 key to sign what is written.", metavar="KEY.pem"),
+    ] = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(
+            "--trust-anchors", help="Whose content credentials to trust.", metavar="CERTS.pem"
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Ask of pictures, videos and folders of them whether they can be believed.
@@ -81,8 +97,9 @@ def scan(  # noqa: PLR0913  # an option each
     lines = None if json_lines == STDOUT else json_lines
     if resume and lines is None:
         raise ValueError("--resume wants --json FILE.jsonl, the file of the scan to go on with")
-    for out in (report, lines):
-        _check_place(out)
+    for out in (report, lines, pdf):
+        check_place(out)
+    signer = outputs.signer(key, (report, lines, pdf))
     done = done_in(lines) if resume and lines else set()
     total, left = (sum(1 for _ in files_in(paths, passed)) for passed in ((), done))
     if not total:
@@ -91,7 +108,7 @@ def scan(  # noqa: PLR0913  # an option each
     if done and lines:
         _check_same(lines, made_with(asked))
     if survival is None and total > FEW and not quiet:
-        _note(f"{total:,} files: the survival strip is off; --survival turns it on")
+        note(f"{total:,} files: the survival strip is off; --survival turns it on")
     began = time.perf_counter()
     with _kept(lines) as path:
         with _interrupts() as stop:
@@ -103,6 +120,7 @@ def scan(  # noqa: PLR0913  # an option each
                 done=done,
                 detector=asked,
                 stop=stop,
+                anchors=anchors,
             )
             results = results if quiet else _progress(results, left)
             _write(results, path, resume=resume, echo=json_lines == STDOUT)
@@ -113,15 +131,18 @@ def scan(  # noqa: PLR0913  # an option each
             _tell(records)
         if quiet or json_lines == STDOUT or total == 1:
             for failure in records.failures:
-                _note(failure.error)
+                note(failure.error)
         if report is not None:
             _write_page(report, records, quiet)
+        if pdf is not None:
+            outputs.write_pdf(pdf, records, report)
+        outputs.sign_all(signer, (report, lines, pdf), quiet)
     if stopped:
         rest = "--resume goes on from there" if lines else "with --json FILE it could be resumed"
-        _note(f"stopped after {len(records) + len(records.failures):,} of {total:,} files; {rest}")
+        note(f"stopped after {len(records) + len(records.failures):,} of {total:,} files; {rest}")
         raise typer.Exit(STOPPED)
     if left > TOLD and not quiet:
-        _note(f"{left:,} files in {seconds:.1f} s, {left / seconds:.1f} a second")
+        note(f"{left:,} files in {seconds:.1f} s, {left / seconds:.1f} a second")
     raise typer.Exit(_exit_code(records, paths))
 
 
@@ -192,7 +213,7 @@ def _write_page(report: Path, records: _Records, quiet: bool) -> None:
     with nullcontext() if quiet or not console.is_terminal else console.status(f"writing {report}"):
         write_html(report, records, records.failures)
     if not quiet:
-        _note(f"report in {report}")
+        note(f"report in {report}")
 
 
 def _exit_code(records: _Records, paths: Sequence[Path]) -> int:
@@ -276,20 +297,3 @@ def _check_same(lines: Path, now: Mapping[str, str]) -> None:
                 "--resume, or name another file"
             )
         return  # the first speaks for all
-
-
-def _check_place(out: Path | None) -> None:
-    """Refuse before a long scan what could not be written after it."""
-    if out is None:
-        return
-    folder = Path(os.path.realpath(out)).parent
-    if out.is_dir():
-        raise ValueError(f"{out}: is a folder; name a file to write")
-    if not folder.is_dir():
-        raise ValueError(f"{out}: the folder {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{out}: the folder {folder} may not be written to; name another place")
-
-
-def _note(text: str) -> None:
-    typer.echo(f"telltale: {text}", err=True)

@@ -9,6 +9,7 @@ without loss; ``report/report.schema.json`` describes version ``SCHEMA_VERSION``
 from telltale.records.card import Card, Weights
 from telltale.records.finding import VERDICTS, Finding, Region, Verdict
 from telltale.records.form import grey_png
+from telltale.records.observation import Observation
 from telltale.records.report import SCHEMA_VERSION, Failure, Report, Subject
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Card",
     "Failure",
     "Finding",
+    "Observation",
     "Region",
     "Report",
     "Subject",

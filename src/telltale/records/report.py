@@ -7,8 +7,10 @@ from typing import Any, Literal, Self
 
 from telltale.records.finding import Finding, Verdict
 from telltale.records.form import as_json
+from telltale.records.observation import Observation
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+READABLE = ("1", SCHEMA_VERSION)  # the first knew no observations
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,14 @@ class Report:
         findings: One or more; each says its subject in ``about``.
         made_with: Name to version or SHA-256: software, method, weights.
         made_at: UTC time, ISO 8601, seconds.
+        observations: What the file says of itself; they move no score and no verdict.
     """
 
     subject: Subject
     findings: tuple[Finding, ...]
     made_with: Mapping[str, str]
     made_at: str
+    observations: tuple[Observation, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -84,8 +88,8 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote; raises ValueError for another schema version."""
-        if data.get("schema") != SCHEMA_VERSION:
+        """Read what :meth:`to_json` wrote; raises ValueError for a schema that it does not know."""
+        if data.get("schema") not in READABLE:
             raise ValueError(f"want report schema {SCHEMA_VERSION}, got {data.get('schema')!r}")
         try:
             return cls(
@@ -93,6 +97,7 @@ class Report:
                 findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
                 made_with=data["made_with"],
                 made_at=data["made_at"],
+                observations=tuple(map(Observation.from_json, data.get("observations", ()))),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a report of schema {SCHEMA_VERSION}: {error}") from error

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from telltale.records import SCHEMA_VERSION, Failure, Report
+from telltale.records import Failure, Report
+from telltale.records.report import READABLE
 
 _HEAD = b'{"schema":'  # how each line begins
 
@@ -111,7 +112,7 @@ def done(path: Path) -> set[str]:
 
 
 def _record(data: Any) -> Report | Failure:  # noqa: ANN401  # whatever a line holds
-    if isinstance(data, dict) and data.get("schema") == SCHEMA_VERSION and "error" in data:
+    if isinstance(data, dict) and data.get("schema") in READABLE and "error" in data:
         return Failure(str(data.get("path", "")), str(data["error"]))
     if not isinstance(data, dict):
         raise ValueError("want a report or a failure, got something else")

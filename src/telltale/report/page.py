@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.records import Failure, Finding, Report, Verdict
-from telltale.report import drawing, layout, words
+from telltale.report import case, drawing, layout, words
 
 _ORDER: tuple[Verdict, ...] = ("no", "can't tell", "yes")
 # Up to this many files: long side of the thumbnail and of a close-up, in pixels. A page of 500
@@ -160,6 +160,7 @@ def _article(
         "peaks": [drawing.peak(finding) for finding in report.findings],
         "timelines": [drawing.timeline(f, subject.seconds) for f in report.findings],
         "unfolded": files <= _UNFOLDED,
+        "case": case.by_stage(report),
     }
 
 

@@ -34,6 +34,9 @@ def print_report(report: Report, console: Console) -> None:
     for finding in report.findings:
         console.line()
         _print_finding(finding, console)
+    for it in report.observations:
+        if it.value != "none":
+            _line(console, (f"{it.stage}, {it.basis}: ", "dim"), (words.visible(it.says), ""))
     for name, value in subject.details.items():
         if "warning" in name:
             _line(console, ("warning: ", "yellow"), (words.visible(value), ""))

@@ -1,0 +1,31 @@
+"""What one detector's answer means for another's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from telltale.records import Finding
+
+RECAPTURES = ("spoof", "documents")
+_WHY = (
+    "the picture was recaptured, so that local traces are those of the copy; "
+    "ask for the original file"
+)
+
+
+def joined(findings: Iterable[Finding], tasks: Mapping[str, str]) -> list[Finding]:
+    """Findings, with maps of local changes withdrawn where the picture is a copy of a picture.
+
+    A recapture lays its own noise, moiré and compression over all that was there before.
+
+    Args:
+        findings: Of one file.
+        tasks: Slug of a method to its task.
+    """
+    findings = list(findings)
+    copied = any(f.verdict == "yes" and tasks.get(f.slug) in RECAPTURES for f in findings)
+    return [
+        replace(finding, verdict="can't tell", notes=(_WHY, *finding.notes))
+        if copied and tasks.get(finding.slug) == "tampering"
+        else finding
+        for finding in findings
+    ]
