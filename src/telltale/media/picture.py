@@ -122,7 +122,7 @@ def read_picture(path: str | os.PathLike[str], limits: Limits | None = None) -> 
     data = read_bytes(path, size)
     reader = _reader(path, name)
     try:
-        with _quiet:
+        with quiet:
             image = reader(io.BytesIO(data))
             details = _facts(image, name)
             notes = [lying_name(path, name)]
@@ -274,4 +274,4 @@ class _Quiet:
                 self.before.__exit__(None, None, None)
 
 
-_quiet = _Quiet()
+quiet = _Quiet()

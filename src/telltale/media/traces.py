@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, IptcImagePlugin, JpegImagePlugin
 
 from telltale.media.files import one_line, read_bytes
-from telltale.media.picture import ORIENTATION, UPRIGHT
+from telltale.media.picture import ORIENTATION, UPRIGHT, quiet
 from telltale.records import Subject
 from telltale.records.observation import Basis, Observation
 
@@ -73,6 +73,11 @@ def traces(path: Path, subject: Subject, pixels: NDArray[np.uint8]) -> list[Obse
         pixels: (H, W, 3) the upright picture, to compare a thumbnail with.
     """
     data = read_bytes(path, READ)
+    with quiet:
+        return _found(data, subject, pixels)
+
+
+def _found(data: bytes, subject: Subject, pixels: NDArray[np.uint8]) -> list[Observation]:
     details = subject.details
     found = [*_origin(details)]
     image = _opened(data) if subject.format in ("JPEG", "PNG", "WebP", "TIFF") else None
@@ -86,11 +91,8 @@ def traces(path: Path, subject: Subject, pixels: NDArray[np.uint8]) -> list[Obse
         found += _declared(said.get("source", []))
         found += _texts(image, said)
         found += _byline(image)
-    found += _programs(
-        [w for name in ("software", "creator tool", "agent") for w in said[name]]
-        if image is not None
-        else said["software"]
-    )
+    named = [*said["software"], *said.get("creator tool", []), *said.get("agent", [])]
+    found += _programs(named)
     if subject.format == "JPEG":
         found += _segments(data)
         found += _tables(details)
