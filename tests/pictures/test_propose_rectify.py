@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from telltale import fit, metrics
 from telltale.nn.filters import Filters, blocks, constrained
 from telltale.nn.proposals import Answer, Proposer, parse, written
-from telltale.nn.regions import box_of, iou, jittered, moved, random_boxes, sampled, shift
+from telltale.nn.regions import box_of, iou, jittered, moved, places, random_boxes, sampled, shift
 from telltale.nn.residuals import srm
 from telltale.nn.sam import sam
 from telltale.pictures.propose_rectify import ProposeRectify, contrast, mask_terms, union
@@ -266,8 +266,8 @@ def test_boxes_by_hand() -> None:
     move = shift(one, torch.tensor([1.0, 0, 9, 2]))
     assert move.tolist() == pytest.approx([0.75, -0.25, 0.6931472, -0.6931472])
     ramp = torch.arange(8.0).expand(1, 1, 8, 8)
-    places = sampled(ramp, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), 2)
-    assert places.flatten().tolist() == pytest.approx([1.5, 5.5, 1.5, 5.5])
+    seen = sampled(ramp, places(torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), 2))
+    assert seen.flatten().tolist() == pytest.approx([1.5, 5.5, 1.5, 5.5])
 
 
 @given(st.integers(0, 1000))
@@ -286,7 +286,7 @@ def test_moves_undo_shifts_and_stay_inside(seed: int) -> None:
 def test_contrast_is_zero_where_box_and_ring_are_alike() -> None:
     maps = torch.ones(1, 2, 64, 64)
     maps[..., 22:42, 22:42] = 3
-    inside = contrast(maps, torch.tensor([[[0.35, 0.35, 0.65, 0.65], [0.0, 0.0, 0.2, 0.2]]]))[0]
+    inside = contrast([maps], torch.tensor([[[0.35, 0.35, 0.65, 0.65], [0.0, 0.0, 0.2, 0.2]]]))[0]
     assert inside[0, -2:].tolist() == pytest.approx([2, 2], abs=0.1)
     assert inside[1, -2:].tolist() == pytest.approx([0, 0], abs=1e-6)
 

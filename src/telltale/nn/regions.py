@@ -75,17 +75,21 @@ def centred(x: Tensor, y: Tensor, side: float, size: int) -> Tensor:
     return _cut(torch.stack([x - half, y - half, x + half, y + half], -1), size)
 
 
-def sampled(maps: Tensor, boxes: Tensor, points: int) -> Tensor:
-    """Maps (B, C, h, w) at points × points places of boxes (B, K, 4): (B, C, K, points²).
+def places(boxes: Tensor, points: int) -> Tensor:
+    """Where points × points samples of boxes (B, K, 4) lie, as ``grid_sample`` wants it.
 
-    Boxes are in sides of the picture; what lies outside of it is its nearest border.
+    Boxes are in sides of the picture; (B, K, points², 2), from -1 to 1.
     """
-    line = (torch.arange(points, dtype=maps.dtype, device=maps.device) + 0.5) / points
+    line = (torch.arange(points, dtype=boxes.dtype, device=boxes.device) + 0.5) / points
     x = boxes[..., :1] + line * (boxes[..., 2:3] - boxes[..., :1])  # (B, K, P)
     y = boxes[..., 1:2] + line * (boxes[..., 3:] - boxes[..., 1:2])
     across = x[:, :, None, :].expand(-1, -1, points, -1)
     down = y[:, :, :, None].expand(-1, -1, -1, points)
-    grid = 2 * torch.stack([across, down], -1).flatten(2, 3) - 1  # (B, K, P², 2)
+    return 2 * torch.stack([across, down], -1).flatten(2, 3) - 1
+
+
+def sampled(maps: Tensor, grid: Tensor) -> Tensor:
+    """Maps (B, C, h, w) at :func:`places`, (B, C, K, P²); outside it is the nearest border."""
     return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
 
 

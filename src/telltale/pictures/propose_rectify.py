@@ -26,7 +26,17 @@ from torch import Tensor, nn
 from telltale.losses import dice, want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.filters import SCALES, Filters
-from telltale.nn.regions import box_of, centred, iou, jittered, moved, random_boxes, sampled, shift
+from telltale.nn.regions import (
+    box_of,
+    centred,
+    iou,
+    jittered,
+    moved,
+    places,
+    random_boxes,
+    sampled,
+    shift,
+)
 from telltale.nn.sam import Sam, at_size
 
 STAGES = ("rectify", "segment", "both")
@@ -218,7 +228,7 @@ class Rectifier(nn.Module):
 
     def forward(self, maps: list[Tensor], boxes: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Logits a (B, K) and shifts t (B, K, 4) of boxes (B, K, 4) in pixels of ``size``."""
-        token = self.evidence(torch.cat([contrast(f, boxes / size) for f in maps], -1))
+        token = self.evidence(contrast(maps, boxes / size))
         return self.accept(token).squeeze(-1), self.shift(token)
 
     def dense(self, maps: list[Tensor]) -> Tensor:
@@ -246,28 +256,24 @@ class Enhancement(nn.Module):
         return embedding + self.gamma * (cue + seen.transpose(1, 2).view_as(embedding))
 
 
-def contrast(maps: Tensor, boxes: Tensor) -> Tensor:
-    """Mean and deviation of maps (B, C, h, w) in boxes and in their rings, (B, K, 5C).
+def contrast(maps: list[Tensor], boxes: Tensor) -> Tensor:
+    """Mean and deviation of maps (B, C, h, w) in boxes and in their rings, (B, K, 5C·scales).
 
     Boxes (B, K, 4) are in sides of the picture; the ring is what the box, 1.5 times as large, adds.
     """
-    inner = sampled(maps, boxes, POINTS)  # (B, C, K, P²)
     x, y = (boxes[..., 0] + boxes[..., 2]) / 2, (boxes[..., 1] + boxes[..., 3]) / 2
     half = RING / 2 * (boxes[..., 2:] - boxes[..., :2])
-    outer = torch.stack(
-        [x - half[..., 0], y - half[..., 1], x + half[..., 0], y + half[..., 1]], -1
-    )
-    line = (torch.arange(POINTS + 2, device=maps.device) + 0.5) / (POINTS + 2) - 0.5
+    low, high = torch.stack([x, y], -1) - half, torch.stack([x, y], -1) + half
+    line = (torch.arange(POINTS + 2, device=boxes.device) + 0.5) / (POINTS + 2) - 0.5
     inside = line.abs() < 0.5 / RING
     ring = ~(inside[:, None] & inside[None]).flatten()
-    around = sampled(maps, outer, POINTS + 2)[..., ring]
-    parts = [
-        inner.mean(-1),
-        inner.std(-1),
-        around.mean(-1),
-        around.std(-1),
-        inner.mean(-1) - around.mean(-1),
-    ]
+    inner = places(boxes, POINTS)
+    outer = places(torch.cat([low, high], -1), POINTS + 2)[:, :, ring]
+    parts = []
+    for each in maps:
+        box, around = sampled(each, inner), sampled(each, outer)  # (B, C, K, P)
+        middle, beside = box.mean(-1), around.mean(-1)
+        parts += [middle, box.std(-1), beside, around.std(-1), middle - beside]
     return torch.cat(parts, 1).transpose(1, 2)
 
 
