@@ -46,15 +46,15 @@ def read_run(run: Path) -> Recipe:
     return in_force(slug, tables)
 
 
-def write_card(run: Path, plan: Recipe, size: int, step: int, auc: float) -> None:
-    """The method's card with these weights, as the catalogue reads cards."""
+def write_card(run: Path, plan: Recipe, size: int, step: int, figure: str) -> None:
+    """The method's card with these weights; ``figure`` says what they were chosen by."""
     weights = run / "weights.safetensors"
     about = {
         "file": weights.name,
         "sha256": sha256(weights),
         "license": plan.data.license,
         "trained_on": f"{Path(plan.data.manifest).name}, seed {plan.fit.seed}, {step} steps; "
-        f"best by validation, AUC {auc:.4f}",  # chosen by it, hence no measure of it
+        f"best by validation, {figure}",  # chosen by it, hence no measure of it
         "input": {"size": size},
     }
     replace_text(run / "card.toml", _card_text(plan.slug, about))

@@ -5,13 +5,14 @@
     network = network_of(run)                              # with its best weights
 
 The folder holds ``run.json`` (every value in force, versions), ``steps.jsonl`` (a line a step),
-``weights.safetensors`` (what was trained, best by validation AUC), ``progress.safetensors`` (what a
+``weights.safetensors`` (what was trained, best by validation), ``progress.safetensors`` (what a
 resume needs) and, when training is over, ``card.toml`` that describes the weights.
 """
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 Record = dict[str, Any]
+AUC, GAIN = "val_auc", "val_gain"
 
 
 def train(
@@ -78,9 +80,11 @@ def train(
     for record in _learn(run, plan, network, source):
         watch(record)
     if _is_main():
-        judged = [r for r in fitting.read_log(run / "steps.jsonl") if "val_auc" in r]
-        best = max(judged, key=lambda r: float(r["val_auc"]))
-        write_card(run, plan, _size(plan, network), best["step"], best["val_auc"])
+        figure = judged_by(plan)
+        judged = [r for r in fitting.read_log(run / "steps.jsonl") if figure in r]
+        best = max(judged, key=lambda r: float(r[figure]))
+        words = f"{'AUC' if figure == AUC else 'gain'} {best[figure]:.4f}"
+        write_card(run, plan, _size(plan, network), best["step"], words)
     return run
 
 
@@ -103,6 +107,27 @@ def data_of(run: Path) -> Source:
     """
     plan = read_run(run)
     return _source(plan, _build(plan), run)
+
+
+def judged_by(plan: Recipe) -> str:
+    """The figure that a run's weights are chosen by: a detector's AUC, or minus the loss."""
+    return AUC if catalog.card(plan.slug).verb == "detect" else GAIN
+
+
+def gain(network: nn.Module, source: Source, words: Sequence[str]) -> float:
+    """Minus the mean loss over a source's validation batches, with the same draws each time."""
+    device = next(network.parameters()).device
+    losses = []
+    was_training = network.training
+    network.eval()
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        for batch in source.validation():
+            given = {word: torch.from_numpy(batch[word]).to(device) for word in words}
+            terms: Mapping[str, torch.Tensor] = network.loss(**given)  # type: ignore[operator]
+            losses.append(sum(float(term) for term in terms.values()))
+    network.train(was_training)
+    return -float(np.mean(losses))
 
 
 def validate(network: nn.Module, source: Source) -> float:
@@ -135,16 +160,20 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
     records = fitting.read_log(log, until=done)  # what came after is made again, the same
     if _is_main():
         replace_text(log, "".join(json.dumps(record) + "\n" for record in records))
-    values = [record["val_auc"] for record in records if "val_auc" in record]
+    figure = judged_by(plan)
+    values = [record[figure] for record in records if figure in record]
     if done >= fit.steps or _is_over(values, fit):
         return
     writer = _tensorboard(run, done) if fit.tensorboard and _is_main() else None
     for step in _steps(plan, network, source, optimizer, done):
         record = {"step": step.number, "lr": step.lr, "norm": step.norm, **step.losses}
         if step.number % fit.every == 0 or step.number == fit.steps:
-            record["val_auc"] = validate(network, source)
-            is_best = record["val_auc"] > max(values, default=-1.0)
-            values.append(record["val_auc"])
+            if figure == AUC:
+                record[figure] = validate(network, source)
+            else:
+                record[figure] = gain(network, source, catalog.card(plan.slug).learns_from)
+            is_best = record[figure] > max(values, default=-math.inf)
+            values.append(record[figure])
             if _is_main():
                 if is_best:
                     fitting.save(network, run / "weights.safetensors")
@@ -155,7 +184,7 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
         if writer is not None:
             fitting.to_tensorboard([record], writer)
         yield record
-        if step.number == fit.steps or ("val_auc" in record and _is_over(values, fit)):
+        if step.number == fit.steps or (figure in record and _is_over(values, fit)):
             break
     if writer is not None:
         writer.close()
@@ -203,10 +232,10 @@ def _plan(
     slug: str, data: Path | str | None, recipe: Path | str | None, settings: Mapping[str, Any]
 ) -> Recipe:
     card = catalog.card(slug)
-    if "images" not in card.takes or "labels" not in card.learns_from:
+    if "images" not in card.takes or "images" not in card.learns_from:
         raise ValueError(
             f"{slug} learns from {', '.join(card.learns_from) or 'nothing'}; train is for "
-            "detectors that learn from images and labels"
+            "methods that learn from images"
         )
     tables = {} if recipe is None else read_recipe(recipe, slug)
     over = dict(settings) | ({} if data is None else {"data.manifest": str(data)})

@@ -207,7 +207,7 @@ def synth(
 
 def _print_step(record: Mapping[str, Any]) -> None:
     """One line a validation; the others are in the run's steps.jsonl."""
-    if "val_auc" in record:
+    if record.keys() & {"val_auc", "val_gain"}:
         terms = (f"{k} {v:.4g}" for k, v in record.items() if isinstance(v, float))
         typer.echo(f"step {record['step']}  {'  '.join(terms)}")
 
