@@ -37,7 +37,7 @@ from telltale.metrics.moments import grounding, span_iou
 from telltale.nn.spans import all_windows
 
 EPOCHS, BATCH, WARMUP = 24, 64, 12
-PARTS = {"align": 0.4, "learn": 0.4, "test": 0.2}
+PARTS = {"align": 0.3, "learn": 0.4, "choose": 0.1, "test": 0.2}
 
 
 class Pairs(NamedTuple):
@@ -71,7 +71,8 @@ def synthetic(seed: int) -> tuple[Pairs, Pairs]:
 class Charades:
     """The real videos: features of 128 principal directions, sentences by MiniLM."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    def __init__(self, folder: Path, model: Path, judge: str = "test") -> None:
+        self.judge = judge
         self.pairs = read_charades(folder / "charades_sta_test.txt", folder / "durations.csv")
         with np.load(folder / "features.npz") as table:
             self.clips = {name: pooled(table[name], 64) for name in table.files}
@@ -98,7 +99,7 @@ class Charades:
         with torch.no_grad():
             learn, test = (
                 made[name]._replace(sentences=F.normalize(tower(made[name].sentences), dim=1))
-                for name in ("learn", "test")
+                for name in ("learn", self.judge)
             )
         return learn, test
 

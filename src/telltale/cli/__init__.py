@@ -12,6 +12,7 @@ import typer
 
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
+from telltale.cli.finding import find
 from telltale.cli.listing import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
@@ -42,7 +43,7 @@ def options(
 
 
 LISTS = (methods, catalogue, doctor)  # these say something without arguments
-for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth, m3fas_signal):
+for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth, find, m3fas_signal):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

@@ -36,10 +36,12 @@ def span_iou(one: ArrayLike, other: ArrayLike, *, plus_one: bool = False) -> Flo
     start, end = np.maximum(a[..., 0], b[..., 0]), np.minimum(a[..., 1], b[..., 1])
     if plus_one:
         hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
-        return np.maximum(0.0, (end - start + 1) / (hull + 1))
+        found: Floats = np.maximum(0.0, (end - start + 1) / (hull + 1))
+        return found
     shared = np.maximum(0.0, end - start)
     either = np.diff(a)[..., 0] + np.diff(b)[..., 0] - shared
-    return np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    shares: Floats = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    return shares
 
 
 def recall_at(

@@ -29,7 +29,8 @@ def suppressed(spans: Tensor, scores: Tensor, overlap: float, most: int | None =
     """
     if not 0 <= overlap <= 1:
         raise ValueError(f"want an overlap in [0, 1], got {overlap}")
-    left, kept = scores.argsort(descending=True, stable=True), []
+    left = scores.argsort(descending=True, stable=True)
+    kept: list[Tensor] = []
     while len(left) and (most is None or len(kept) < most):
         best, left = left[0], left[1:]
         kept.append(best)
