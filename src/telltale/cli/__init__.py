@@ -16,6 +16,7 @@ from telltale.cli.finding import find
 from telltale.cli.listing import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
+from telltale.cli.selecting import demonstrations
 from telltale.cli.stressing import stress
 
 ERROR, STOPPED, CLOSED = 2, 130, 141  # the last two: 128 + the number of the signal
@@ -43,7 +44,8 @@ def options(
 
 
 LISTS = (methods, catalogue, doctor)  # these say something without arguments
-for command in (scan, *LISTS, prepare, train, evaluate, stress, export, synth, find, m3fas_signal):
+OTHERS = (prepare, train, evaluate, stress, export, synth, find, demonstrations, m3fas_signal)
+for command in (scan, *LISTS, *OTHERS):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

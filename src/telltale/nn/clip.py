@@ -8,16 +8,13 @@ ICML 2021, arXiv:2103.00020.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale.nn.contract import want_images
-
-if TYPE_CHECKING:
-    from transformers import CLIPModel
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -34,10 +31,9 @@ class Clip(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: "CLIPModel", tokenizer: Any, name: str) -> None:  # noqa: ANN401
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:  # noqa: ANN401
         super().__init__()
-        self.model: Any = model  # transformers' own types leave much open
-        self.model.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)  # its own types leave much open
         self.tokenizer, self.name = tokenizer, name
         self.size = int(self.model.config.vision_config.image_size)
         self.width = int(self.model.config.projection_dim)
