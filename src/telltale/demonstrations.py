@@ -215,8 +215,11 @@ def read_pool(path: Path) -> list[Pair]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
     tabs = "\t" in text.partition("\n")[0]
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    table = csv.DictReader(text.splitlines(), delimiter="\t" if tabs else ",", quoting=quoting)
+    table = (
+        csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+        if tabs
+        else csv.DictReader(text.splitlines())
+    )
     if not {"input", "output"} <= {*(table.fieldnames or ())}:
         raise ValueError(f"{path}:1: want columns input and output, got {table.fieldnames}")
     pairs = []

@@ -217,18 +217,18 @@ def adapted(
         tau: τ.
         rate: Step size.
     """
-    similar, checked = similar.astype(np.float64), checked.astype(np.float64)
-    levels, watched = experts(similar, tau), experts(checked, tau)
-    theta = np.zeros(similar.shape[1])
+    learn, check = np.asarray(similar, np.float64), np.asarray(checked, np.float64)
+    levels, watched = experts(learn, tau), experts(check, tau)
+    theta = np.zeros(learn.shape[1])
     mean, square = np.zeros_like(theta), np.zeros_like(theta)
     best = softmax(theta)
-    least, since = agreement(theta, checked, watched, tau)[0], 0
+    least, since = agreement(theta, check, watched, tau)[0], 0
     for step in range(1, STEPS + 1):
-        slope = agreement(theta, similar, levels, tau)[1]
+        slope = agreement(theta, learn, levels, tau)[1]
         mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
         rise = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
         theta = theta - rate * rise
-        loss, since = agreement(theta, checked, watched, tau)[0], since + 1
+        loss, since = agreement(theta, check, watched, tau)[0], since + 1
         if loss < least:
             best, least, since = softmax(theta), loss, 0
         if since >= PATIENCE:

@@ -12,18 +12,28 @@ from numpy.typing import NDArray
 
 def linear_cka(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """How alike two layers' vectors (n, C) and (n, D) of the same items are, in [0, 1]."""
-    a, b = (v.astype(np.float64) - v.mean(0, dtype=np.float64) for v in (one, other))
-    within = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
-    return float(np.linalg.norm(b.T @ a) ** 2 / within) if within > 0 else 0.0
+    return float(cka_map(one[:, None], other[:, None])[0, 0])
 
 
 def cka_map(vectors: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
-    """CKA of each layer of (n, L, C) with each of (n, M, D): (L, M)."""
-    pairs = [
-        [linear_cka(vectors[:, i], others[:, j]) for j in range(others.shape[1])]
-        for i in range(vectors.shape[1])
-    ]
-    return np.array(pairs)
+    """CKA of each layer of (n, L, C) with each of (n, M, D), (L, M); 0 for a constant layer.
+
+    Raises:
+        ValueError: If the numbers of items differ.
+    """
+    if len(vectors) != len(others):
+        raise ValueError(f"want vectors of the same items, got {len(vectors)} and {len(others)}")
+    one, other = centred(vectors), centred(others)
+    within = np.outer(*([np.linalg.norm(v.T @ v) for v in part] for part in (one, other)))
+    both = np.array([[np.linalg.norm(b.T @ a) ** 2 for b in other] for a in one])
+    found: NDArray[np.float64] = np.divide(both, within, out=np.zeros_like(both), where=within > 0)
+    return found
+
+
+def centred(vectors: NDArray[np.floating]) -> list[NDArray[np.float64]]:
+    """Each layer's vectors less their mean: without this, all layers look alike."""
+    layers = vectors.astype(np.float64).transpose(1, 0, 2)
+    return [layer - layer.mean(0) for layer in layers]
 
 
 def choose_layers(vectors: NDArray[np.floating], count: int) -> NDArray[np.int64]:
