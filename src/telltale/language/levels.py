@@ -24,8 +24,9 @@ def cka_map(vectors: NDArray[np.floating], others: NDArray[np.floating]) -> NDAr
     if len(vectors) != len(others):
         raise ValueError(f"want vectors of the same items, got {len(vectors)} and {len(others)}")
     one, other = centred(vectors), centred(others)
-    within = np.outer(*([np.linalg.norm(v.T @ v) for v in part] for part in (one, other)))
-    both = np.array([[np.linalg.norm(b.T @ a) ** 2 for b in other] for a in one])
+    a, b = (np.array([np.linalg.norm(v.T @ v) for v in part]) for part in (one, other))
+    within = np.outer(a, b)
+    both = np.array([[np.linalg.norm(y.T @ x) ** 2 for y in other] for x in one])
     found: NDArray[np.float64] = np.divide(both, within, out=np.zeros_like(both), where=within > 0)
     return found
 
