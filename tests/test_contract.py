@@ -55,6 +55,11 @@ def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor
         "domains": lambda: torch.arange(count) % 3,
         "scores": lambda: torch.rand(count, generator=random),
         "echoes": lambda: torch.randn(count, 2, 33, 61, generator=random),
+        "tokens": lambda: torch.randint(1, 60, (count, 9), generator=random),
+        "features": lambda: torch.randn(count, 16, 12, generator=random),
+        "sentences": lambda: torch.randn(count, 8, generator=random),
+        "spans": lambda: torch.stack([torch.arange(count), torch.arange(count) * 3 + 2.0], -1),
+        "durations": lambda: torch.full((count,), 24.0),
     }
     return {word: make[word]() for word in words}
 

@@ -12,8 +12,18 @@ import telltale
 from telltale import records
 
 SRC = Path(__file__).parents[1] / "src/telltale"
-TORCH_ROOMS = ("nn", "faces", "pictures", "robustness", "language", "spiking", "explain", "data")
-TORCH_FILES = ("losses.py", "attacks.py", "fit.py", "train.py")
+TORCH_ROOMS = (
+    "nn",
+    "faces",
+    "pictures",
+    "robustness",
+    "language",
+    "spiking",
+    "explain",
+    "data",
+    "attacks",
+)
+TORCH_FILES = ("losses.py", "fit.py", "train.py")
 HEAVY = ("torch", "torchvision", "cv2", "timm", "scipy", "sklearn", "transformers", "accelerate")
 ABOVE_THE_LINE = sorted(
     path

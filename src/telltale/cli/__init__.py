@@ -12,9 +12,11 @@ import typer
 
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
+from telltale.cli.finding import find
 from telltale.cli.listing import doctor, methods
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
+from telltale.cli.selecting import demonstrations
 from telltale.cli.serving import serve
 from telltale.cli.stressing import stress
 from telltale.cli.verifying import verify
@@ -44,18 +46,8 @@ def options(
 
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
-for command in (
-    scan,
-    verify,
-    *LISTS,
-    prepare,
-    train,
-    evaluate,
-    stress,
-    export,
-    synth,
-    m3fas_signal,
-):
+RESEARCH = (prepare, train, evaluate, stress, export, synth, m3fas_signal)
+for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

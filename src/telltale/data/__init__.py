@@ -15,6 +15,9 @@ A batch is a dict of arrays or tensors. The words that it may use, one list for 
     boxes     (B, 4)           pixels
     tokens    (B, N)           int64
     spans     (B, 2)           seconds
+    features  (B, T, C)        of a video's clips
+    sentences (B, C)           vectors
+    durations (B,)             seconds
 """
 
 WORDS = (
@@ -31,4 +34,7 @@ WORDS = (
     "boxes",
     "tokens",
     "spans",
+    "features",
+    "sentences",
+    "durations",
 )

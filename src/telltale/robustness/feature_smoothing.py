@@ -283,10 +283,10 @@ def moments(tokens: Tensor) -> Tensor:
 
 
 def agreeing_radius(features: Tensor, classes: Tensor, sigma: float) -> NDArray[np.float64]:
-    """Certified radius of a zero-shot prediction: up to there no other class wins.
-
     """Certified radius of a zero-shot prediction: no other class wins up to there.
-    of σ Φ⁻¹((1 + ⟨F, w_b⟩)/2) with w_b along t_A - t_b.
+
+    For F(x) (B, C), not of length 1, and classes t (K, C) of length 1: (B,), the least over
+    rivals b of σ Φ⁻¹((1 + ⟨F, w_b⟩)/2) with w_b along t_A - t_b.
     """
     logits = features @ classes.T
     best = logits.argmax(1)

@@ -1,0 +1,1 @@
+"""Methods whose answer is words, or about words: one file and one card each."""
