@@ -1,10 +1,15 @@
 """Files that a scan writes: where they may go, the PDF, signatures."""
 
 import os
+import re
+import signal
 import tempfile
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -61,6 +66,61 @@ def check_place(out: Path | None) -> None:
         raise ValueError(f"{out}: the folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{out}: the folder {folder} may not be written to; name another place")
+
+
+def scan_corpus(
+    paths: Sequence[Path],
+    out: Path | None,
+    engine: str,
+    workers: int | None,
+    survival: bool | None,
+    video_fps: float,
+    task: str | None,
+) -> NoReturn:
+    """The scan with ``--engine ray``, and its exit code."""
+    if engine != "ray":
+        raise ValueError(f"no engine {engine!r}; there is threads, ray")
+    if out is None:
+        raise ValueError("--engine ray wants --json: FILE.jsonl, or a folder for Parquet files")
+    from telltale.scale import scan_corpus as spread
+    from telltale.scan import cores
+
+    # A URI's two slashes do not survive a Path.
+    names = [re.sub(r"^([a-z0-9]+):/(?!/)", r"\1://", str(path)) for path in paths]
+    tally = spread(
+        names,
+        out,
+        workers=cores() if workers is None else workers,
+        survival=bool(survival),
+        video_fps=video_fps,
+        task=task,
+    )
+    note(
+        f"{tally.scanned:,} scanned, {tally.failed:,} could not be read, {tally.passed:,} were "
+        f"done before; {tally.rate:.1f} files a second; results in {out}"
+    )
+    raise typer.Exit(int(tally.evidence > 0))
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one acts as ever."""
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before in (signal.SIG_IGN, None):  # e.g. under nohup: let it be
+        yield stop
+        return
+
+    def first(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def note(text: str) -> None:

@@ -7,21 +7,18 @@ stopped leaves the same things, only shorter.
 
 import json
 import os
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from telltale.cli import outputs
-from telltale.cli.outputs import check_place, note
+from telltale.cli.outputs import check_place, interrupts, note
 
 if TYPE_CHECKING:
     from telltale.records import Failure, Report
@@ -78,6 +75,9 @@ def scan(  # noqa: PLR0913  # an option each
             "--trust-anchors", help="Whose content credentials to trust.", metavar="CERTS.pem"
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="threads, or ray for a corpus; ray wants --json.")
+    ] = "threads",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Ask of pictures, videos and folders of them whether they can be believed.
@@ -95,6 +95,8 @@ def scan(  # noqa: PLR0913  # an option each
     from telltale.scan import cores, files_in, made_with, scan_many
 
     lines = None if json_lines == STDOUT else json_lines
+    if engine != "threads":
+        outputs.scan_corpus(paths, lines, engine, workers, survival, video_fps, task)
     if resume and lines is None:
         raise ValueError("--resume wants --json FILE.jsonl, the file of the scan to go on with")
     for out in (report, lines, pdf):
@@ -111,7 +113,7 @@ def scan(  # noqa: PLR0913  # an option each
         note(f"{total:,} files: the survival strip is off; --survival turns it on")
     began = time.perf_counter()
     with _kept(lines) as path:
-        with _interrupts() as stop:
+        with interrupts() as stop:
             results = scan_many(
                 paths,
                 survival=total <= FEW if survival is None else survival,
@@ -263,27 +265,6 @@ def _kept(lines: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="telltale-") as folder:
         yield Path(folder, "scan.jsonl")
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one acts as ever."""
-    stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or before in (signal.SIG_IGN, None):  # e.g. under nohup: let it be
-        yield stop
-        return
-
-    def first(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _check_same(lines: Path, now: Mapping[str, str]) -> None:
