@@ -4,16 +4,23 @@
 
 Two sources, the same arms. **Synthetic**: videos of 32 clips with 32 features, one of 20 concepts
 shown over 4 to 13 of them. **Charades-STA**: CLIP ViT-L/14 frame features of real videos
-(``features.npz``, ``durations.csv``, ``charades_sta_test.txt``), divided by video into 40 % to
-align, 40 % to learn, 20 % to test. The sentence tower that belongs to the features was not at hand:
-sentences are MiniLM's (a folder for transformers) through a linear map that was fitted on the first
-part, to tell where a sentence's span is; it stands in for CLIP's frozen tower in every arm and in
-stage 1.
+(``features.npz``, ``durations.csv``, ``charades_sta_test.txt``), divided by video into 30 % to
+align, 40 % to learn, 10 % to choose settings by, 20 % to test. The sentence tower that belongs to
+the features was not at hand: sentences are MiniLM's (a folder for transformers) through a linear
+map that was fitted on the first part, to tell where a sentence's span is; it stands in for CLIP's
+frozen tower in every arm and in stage 1.
 
 Labels are wrong as machine-made ones are: 30 % of the sentences are another's, centres are off by
 0.35 of the length, lengths by a factor of e^{0.4 n}. Arms: labels as they are wrong; with stage 1;
 with stage 2; with both; true labels. Beside them predictors that learn nothing, and the best window
 by stage 1's own formula ("no training").
+
+Found (one seed so far; mIoU): synthetic, 50.3 on wrong labels, 51.9 with stage 2, 64.6 with stage
+1, 66.7 with both, 88.7 on true labels: as expected, the large step is stage 1's. Charades-STA,
+23.3, 19.7, 26.6, 26.8 and 24.4, where the first 30 % of the video make 27.3 and the best window
+without training 31.3: some 720 pairs are too few, even with true labels (79 on what it learnt
+from); smaller rates, fewer epochs, frozen projections and more decay gave 19 to 25 on videos set
+apart, these settings 24. What is measured there is the stages' effect on a network that memorises.
 
 Writes results/vid_morp.json and .png. A run that was stopped goes on with the next seed.
 """
