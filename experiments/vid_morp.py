@@ -311,7 +311,11 @@ def main() -> None:
     result = over_seeds(args.out, settings, args.seeds, one_seed)
     for source in sources:
         prefix = f"{source}: "
-        rows = {k.removeprefix(prefix): v for k, v in result["summary"].items() if prefix in k}
+        rows = {
+            k.removeprefix(prefix).replace(" ", "\n"): v
+            for k, v in result["summary"].items()
+            if prefix in k
+        }
         name = args.out.with_name(
             f"{args.out.stem}_{source}.png" if source != "charades" else f"{args.out.stem}.png"
         )
