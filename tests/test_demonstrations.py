@@ -1,17 +1,18 @@
 """Demonstrations from Python and the command line, with a miniature encoder of words."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import Run
 from telltale.demonstrations import Demonstrations, LayerBank, Pair, read_pool
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
+Run = Callable[..., tuple[int, str, str]]
 GOOD = "great fine lovely warm bright"
 BAD = "poor dull cold awful weak"
 OTHER = "the film a story was its cast and end scene plot"

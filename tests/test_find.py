@@ -1,6 +1,7 @@
 """Moments of a drawn video: its colours change, and a miniature CLIP is told what they are."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Run
 from telltale.find import Watched, find, load_network, watch
 from telltale.fit import save
 from telltale.language.vid_morp import VidMorp
@@ -17,6 +17,7 @@ from telltale.nn.clip import Clip, load_clip, with_context
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
+Run = Callable[..., tuple[int, str, str]]
 WORDS = ["a", "photo", "of", "red", "green", "blue", "wall", "the", "is", "dog"]
 
 
