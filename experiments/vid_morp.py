@@ -4,16 +4,23 @@
 
 Two sources, the same arms. **Synthetic**: videos of 32 clips with 32 features, one of 20 concepts
 shown over 4 to 13 of them. **Charades-STA**: CLIP ViT-L/14 frame features of real videos
-(``features.npz``, ``durations.csv``, ``charades_sta_test.txt``), divided by video into 40 % to
-align, 40 % to learn, 20 % to test. The sentence tower that belongs to the features was not at hand:
-sentences are MiniLM's (a folder for transformers) through a linear map that was fitted on the first
-part, to tell where a sentence's span is; it stands in for CLIP's frozen tower in every arm and in
-stage 1.
+(``features.npz``, ``durations.csv``, ``charades_sta_test.txt``), divided by video into 30 % to
+align, 40 % to learn, 10 % to choose settings by, 20 % to test. The sentence tower that belongs to
+the features was not at hand: sentences are MiniLM's (a folder for transformers) through a linear
+map that was fitted on the first part, to tell where a sentence's span is; it stands in for CLIP's
+frozen tower in every arm and in stage 1.
 
 Labels are wrong as machine-made ones are: 30 % of the sentences are another's, centres are off by
 0.35 of the length, lengths by a factor of e^{0.4 n}. Arms: labels as they are wrong; with stage 1;
 with stage 2; with both; true labels. Beside them predictors that learn nothing, and the best window
 by stage 1's own formula ("no training").
+
+Found (2 seeds; mIoU): synthetic, 51.6 on wrong labels, 53.7 with stage 2, 68.2 with stage 1, 69.1
+with both, 89.5 on true labels: as expected, the large step is stage 1's. Charades-STA, 22.4, 20.9,
+26.6, 28.3 and 22.3, where the first 30 % of the video make 28.7 and the best window without
+training 32.5: some 720 pairs are too few, even with true labels (79 on what it learnt from);
+smaller rates, fewer epochs, frozen projections and more decay gave 19 to 25 on videos set apart,
+these settings 24. What is measured there is the stages' effect on a network that memorises.
 
 Writes results/vid_morp.json and .png. A run that was stopped goes on with the next seed.
 """
@@ -304,7 +311,11 @@ def main() -> None:
     result = over_seeds(args.out, settings, args.seeds, one_seed)
     for source in sources:
         prefix = f"{source}: "
-        rows = {k.removeprefix(prefix): v for k, v in result["summary"].items() if prefix in k}
+        rows = {
+            k.removeprefix(prefix).replace(" ", "\n"): v
+            for k, v in result["summary"].items()
+            if prefix in k
+        }
         name = args.out.with_name(
             f"{args.out.stem}_{source}.png" if source != "charades" else f"{args.out.stem}.png"
         )

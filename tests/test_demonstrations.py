@@ -13,6 +13,7 @@ from telltale.demonstrations import Demonstrations, LayerBank, Pair, read_pool
 Run = Callable[..., tuple[int, str, str]]
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
+Run = Callable[..., tuple[int, str, str]]
 GOOD = "great fine lovely warm bright"
 BAD = "poor dull cold awful weak"
 OTHER = "the film a story was its cast and end scene plot"

@@ -18,6 +18,7 @@ from telltale.nn.clip import Clip, load_clip, with_context
 Run = Callable[..., tuple[int, str, str]]
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
+Run = Callable[..., tuple[int, str, str]]
 WORDS = ["a", "photo", "of", "red", "green", "blue", "wall", "the", "is", "dog"]
 
 
