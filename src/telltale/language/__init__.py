@@ -1,0 +1,1 @@
+"""Vision-language models: decoding that says less of what is not in the picture."""
