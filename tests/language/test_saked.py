@@ -1,4 +1,3 @@
-# ruff: noqa: ANN401 - transformers' models are untyped
 """SAKED: the brief's checks on values by hand and on miniature real models."""
 
 from math import log

@@ -102,7 +102,7 @@ class SakedDecoder(nn.Module):
             made.images.sum(1),
         )
         made.memory = {"maps": maps, "stability": stability}
-        return self(scores, torch.stack([early[i] for i in self.candidates], 1), stability)
+        return self.forward(scores, torch.stack([early[i] for i in self.candidates], 1), stability)
 
     def stability(
         self, early: Tensor, below: Tensor, maps: Tensor, before: Tensor | None, count: Tensor

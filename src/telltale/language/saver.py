@@ -128,7 +128,7 @@ class SaverDecoder(nn.Module):
         newest = made.newest(self.candidates)
         if self.selector == "next":
             early = made.read(newest, self.apply_norm)
-            return self(scores, early, early.softmax(-1))
+            return self.forward(scores, early, early.softmax(-1))
         if made.first:
             rows = [
                 self.prepare(
