@@ -48,7 +48,7 @@ def seconds(decoder: SaverDecoder | SakedDecoder | None, words: int) -> float:
 if __name__ == "__main__":
     ways = {"greedy": None, "SAVER": SaverDecoder(), "SAKED": SakedDecoder()}
     best = {
-        name: min(seconds(way, 25) - seconds(way, 1) for _ in range(3)) / 24
+        name: min(seconds(way, 12) - seconds(way, 1) for _ in range(2)) / 11
         for name, way in ways.items()
     }
     for name, each in best.items():
