@@ -49,7 +49,7 @@ def test_the_fit_is_scipys() -> None:
     x = rng.uniform(0, 1, 200)
     y = 5 + 60 / (1 + np.exp(-(x - 0.4) / 0.1)) + rng.normal(0, 6, 200)
 
-    def curve(v, a, b, c, d):  # type: ignore[no-untyped-def]
+    def curve(v: np.ndarray, a: float, b: float, c: float, d: float) -> np.ndarray:
         return (a - b) / (1 + np.exp(-(v - c) / abs(d))) + b
 
     found, _ = optimize.curve_fit(curve, x, y, [y.max(), y.min(), x.mean(), x.std() / 4])

@@ -25,7 +25,7 @@ def test_1_and_15_the_couplings_invert_both_ways(kind: torch.dtype, most: float)
         u, v = net.inverse(*net(a, b))
         assert max((u - a).abs().max(), (v - b).abs().max()) < most
         u, v = net(*net.inverse(a, b))
-    size = max(1.0, *(float(part.abs().max()) for part in net.inverse(a, b)))
+        size = max(1.0, *(float(part.abs().max()) for part in net.inverse(a, b)))
     assert max((u - a).abs().max(), (v - b).abs().max()) < most * size
 
 
