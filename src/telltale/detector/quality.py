@@ -19,19 +19,26 @@ MOST = 3  # crops along a side
 
 
 class Rater:
-    """The shipped network that rates pixels.
+    """A network that rates pixels.
 
     Args:
         threads: Inside a network call; 0 = all cores.
+        card: The TOML file with its one table of weights; beside this file by default.
+        folder: Where the weights lie; the installed package by default.
 
     Raises:
         ValueError: If the weights are missing or corrupt.
     """
 
-    def __init__(self, threads: int = 0) -> None:
-        (weights,) = read_weights(Path(__file__).with_suffix(".toml"))
+    def __init__(
+        self, threads: int = 0, *, card: Path | None = None, folder: Path | None = None
+    ) -> None:
+        card = card or Path(__file__).with_suffix(".toml")
+        if not card.is_file():
+            raise ValueError(f"{card}: there are no weights that rate visual quality")
+        (weights,) = read_weights(card)
         self.side = int(weights.input["size"])
-        self.network = session(verified(weights), threads)
+        self.network = session(verified(weights, folder), threads)
 
     def rate(self, pixels: NDArray[np.uint8], region: Region | None = None) -> float:
         """Estimated FSIM in [0, 1] of a picture (H, W, 3), or of a region's upright box in it.

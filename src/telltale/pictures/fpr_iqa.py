@@ -16,6 +16,7 @@ the authors' unused norm of 512 parameters is left out. ``negatives`` "code" tak
 feature as the triplets' negative, "paper" the hallucinated one.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -206,7 +207,7 @@ def pointwise(width: int) -> nn.Module:
     """Four 1 × 1 convolutions, twice as wide inside."""
     widths = (width, 2 * width, 2 * width, 2 * width, width)
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 1), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])
 

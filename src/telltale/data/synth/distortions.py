@@ -47,10 +47,12 @@ def distort(kind: str, pixels: Pixels, level: int, rng: np.random.Generator) -> 
 
 
 def gaussian_blur(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Gaussian blur, five strengths."""
     return _blurred(x, (0.6, 1.2, 2.0, 3.2, 5.0)[n])
 
 
 def lens_blur(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Lens blur, five strengths."""
     radius = (1, 2, 3, 5, 8)[n]
     at = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disk = (np.hypot(*at) <= radius).astype(np.float64)
@@ -58,6 +60,7 @@ def lens_blur(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def motion_blur(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Motion blur, five strengths."""
     length = (3, 5, 9, 15, 23)[n]
     line = np.zeros((length, length))
     line[length // 2] = 1
@@ -71,6 +74,7 @@ def motion_blur(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def colour_diffusion(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Colour diffusion, five strengths."""
     y = _to_ycc(x)
     y[..., 1:] = _blurred(y[..., 1:], (2, 4, 7, 11, 16)[n])
     return _to_rgb(y)
@@ -87,16 +91,19 @@ def colour_shift(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def colour_quantisation(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Colour quantisation, five strengths."""
     colours = (64, 32, 16, 8, 4)[n]
     few = _image(x).quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return np.asarray(few.convert("RGB")) / 255.0
 
 
 def desaturation(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Desaturation, five strengths."""
     return _chroma(x, (0.75, 0.5, 0.25, 0.1, 0.0)[n])
 
 
 def oversaturation(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Oversaturation, five strengths."""
     return _chroma(x, (1.4, 1.9, 2.6, 3.6, 5.0)[n])
 
 
@@ -104,10 +111,12 @@ def oversaturation(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def jpeg(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Jpeg, five strengths."""
     return _stored(x, "JPEG", quality=(50, 30, 18, 10, 5)[n])
 
 
 def jpeg2000(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Jpeg2000, five strengths."""
     rate = (16, 32, 60, 100, 170)[n]
     return _stored(x, "JPEG2000", quality_mode="rates", quality_layers=[rate], irreversible=True)
 
@@ -116,21 +125,25 @@ def jpeg2000(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def white_noise(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """White noise, five strengths."""
     return x + rng.normal(0, (0.02, 0.04, 0.08, 0.13, 0.2)[n], x.shape)
 
 
 def chroma_noise(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Chroma noise, five strengths."""
     y = _to_ycc(x)
     y[..., 1:] += rng.normal(0, (0.02, 0.04, 0.08, 0.13, 0.2)[n], y[..., 1:].shape)
     return _to_rgb(y)
 
 
 def impulse_noise(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Impulse noise, five strengths."""
     hit = rng.random(x.shape) < (0.004, 0.012, 0.03, 0.07, 0.15)[n]
     return np.where(hit, rng.integers(0, 2, x.shape), x)
 
 
 def multiplicative_noise(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Multiplicative noise, five strengths."""
     return x * (1 + rng.normal(0, (0.06, 0.12, 0.2, 0.32, 0.5)[n], x.shape))
 
 
@@ -138,14 +151,17 @@ def multiplicative_noise(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def brighten(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Brighten, five strengths."""
     return np.clip(x, 0, 1) ** (0.8, 0.65, 0.5, 0.37, 0.25)[n]
 
 
 def darken(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Darken, five strengths."""
     return np.clip(x, 0, 1) ** (1.3, 1.7, 2.3, 3.2, 4.5)[n]
 
 
 def mean_shift(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Mean shift, five strengths."""
     return x + (0.06, 0.12, 0.19, 0.27, 0.36)[n] * (1 if rng.random() < 0.5 else -1)
 
 
@@ -153,6 +169,7 @@ def mean_shift(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def jitter(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Jitter, five strengths."""
     reach = (0.6, 1.0, 1.6, 2.5, 4.0)[n]
     at = np.mgrid[: x.shape[0], : x.shape[1]] + rng.uniform(-reach, reach, (2, *x.shape[:2]))
     rows, columns = at.astype(np.float32)
@@ -175,6 +192,7 @@ def moved_patches(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def pixelate(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Pixelate, five strengths."""
     side = (2, 3, 4, 6, 9)[n]
     size = x.shape[1], x.shape[0]
     small = cv2.resize(x, [max(1, s // side) for s in size], interpolation=cv2.INTER_AREA)
@@ -182,11 +200,13 @@ def pixelate(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def quantisation(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Quantisation, five strengths."""
     steps = (20, 12, 8, 5, 3)[n] - 1
     return np.rint(np.clip(x, 0, 1) * steps) / steps
 
 
 def colour_blocks(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Colour blocks, five strengths."""
     made, side = x.copy(), max(2, min(16, *(s // 4 for s in x.shape[:2])))
     area = x.shape[0] * x.shape[1] / (128 * 128)
     for _ in range(max(1, round((1, 2, 4, 7, 12)[n] * area))):
@@ -196,10 +216,12 @@ def colour_blocks(x: Floats, n: int, rng: np.random.Generator) -> Floats:
 
 
 def sharpen(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Sharpen, five strengths."""
     return x + (1, 2, 4, 7, 12)[n] * (x - _blurred(x, 1.0))
 
 
 def contrast(x: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Contrast, five strengths."""
     factor = (0.8, 0.62, 0.46, 0.32, 0.2)[n] if rng.random() < 0.5 else (1.25, 1.6, 2.1, 3, 4.5)[n]
     return (x - 0.5) * factor + 0.5
 
