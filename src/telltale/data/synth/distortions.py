@@ -5,7 +5,8 @@
 Rebuilt from the database's list of kinds (its denoising is left out); strengths are our own.
 What a full-reference measure says of the result is a **proxy** label: no person was asked.
 
-Source: Lin, Hosu, Saupe, "KADID-10k: A Large-scale Artificially Distorted IQA Database", QoMEX 2019.
+Source: Lin, Hosu, Saupe, "KADID-10k: A Large-scale Artificially Distorted IQA Database", QoMEX
+2019.
 """
 
 import io
