@@ -243,7 +243,7 @@ YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418
 
 
 def _to_ycc(x: Floats) -> Floats:
-    return x @ YCC.T
+    return np.asarray(x @ YCC.T, np.float64)
 
 
 def _to_rgb(y: Floats) -> Floats:
