@@ -108,6 +108,7 @@ _MEASURES = {
     "face_pixels": ("the face is {} pixels wide", ".0f"),
     "sharpness": ("its sharpness is {}", ".2g"),
     "jpeg_quality": ("its JPEG quality is {}", ".0f"),
+    "visual_quality": ("its visual quality, by a proxy, is {}", ".2f"),
     "presence": ("the face finder is sure of it to {}", ".2f"),
     "yaw": ("the face is turned by {} degrees", ".0f"),
     "roll": ("the head is tilted by {} degrees", ".0f"),

@@ -21,6 +21,7 @@ by a name before the path: ``ffpp-c40:/data/FaceForensics++``.
 
 import csv
 import hashlib
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ class Row(NamedTuple):
     where: str
     video: str = ""  # "dataset/kind/id", the same for all frames of a video
     dataset: str = ""
+    score: float = math.nan  # quality, 0 (perfect) to 100
 
     @property
     def clip(self) -> str:

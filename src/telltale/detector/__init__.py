@@ -18,6 +18,7 @@ from telltale.calibrate import Calibration, decide
 from telltale.degrade import SURVIVAL
 from telltale.detector.faces import Faces
 from telltale.detector.pages import Pages
+from telltale.detector.quality import MEASURE, Rater, measured
 from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
 from telltale.detector.tiles import Tiled, Tiles, Whole, shrunk, strongest
 from telltale.engine import session, verified
@@ -68,6 +69,7 @@ class Detector:
         self.calibration = Calibration.from_table(weights.calibration)
         self.network = session(verified(weights, folder), threads)
         self.looker = _looker(weights, threads)
+        self.rater = Rater(threads) if MEASURE in weights.operating_range else None
         # What resizing erases by its nature cannot be asked again after it: such a card names the
         # degradations that its verdicts must stand.
         names = weights.input.get("survival", [*SURVIVAL])
@@ -143,7 +145,7 @@ class Detector:
             about=f"{self.looker.noun} {number}" if number else f"the {self.looker.noun}",
             region=subject.region,
             heatmap=heatmap,
-            quality=subject.quality,
+            quality=measured(self.rater, pixels, subject),
             again={name: self.answer(it)[0] for name, it in copies.items()},
         )
 
@@ -164,7 +166,6 @@ class Detector:
         A subject's score is the mean over the frames in which it was seen: the field's protocol, in
         which a video's score is its mean frame score, for each track of a face. What was seen in a
         single frame is left out beside others that were seen in more, and counted in a note.
-        Memory holds one frame at a time.
         """
         if not self.follows:
             return (self._nothing("asked of still pictures only"),)
@@ -176,7 +177,8 @@ class Detector:
             numbers = join(frame.seconds, frame.pixels, subjects)
             for subject, number in zip(subjects, numbers, strict=True):
                 logit = self.answer(subject)[0]
-                sighting = _Sighting(frame.seconds, logit, subject.region, subject.quality)
+                measures = measured(self.rater, frame.pixels, subject)
+                sighting = _Sighting(frame.seconds, logit, subject.region, measures)
                 seen.setdefault(number, []).append(sighting)
         noun = self.looker.noun
         if not seen:

@@ -23,6 +23,8 @@ from telltale.data.forgery import (
     wilddeepfake,
 )
 from telltale.data.manifest import Row
+from telltale.data.quality import READERS as QUALITY
+from telltale.data.quality import SIGNS as QUALITY_SIGNS
 from telltale.data.spoofing import READERS as SPOOFING
 from telltale.data.spoofing import SIGNS as SPOOFING_SIGNS
 from telltale.data.tampering import READERS as TAMPERING
@@ -47,10 +49,12 @@ READERS: dict[str, Reader] = {  # "name" or "name-variant"; the plain name is th
     "splits": split_folders.read,
     **SPOOFING,
     **TAMPERING,
+    **QUALITY,
 }
 SIGNS = {  # what lies in a dataset's folder and in no other's, looked for in this order
     **SPOOFING_SIGNS,
     **TAMPERING_SIGNS,
+    **QUALITY_SIGNS,
     "deeperforensics": ("manipulated_videos",),  # may hold FaceForensics++'s originals, too
     "df40": ("simswap", "DF40*"),
     "ffpp": ("manipulated_sequences", "original_sequences"),
