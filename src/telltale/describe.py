@@ -1,0 +1,98 @@
+"""The verb: a vision-language model's words on a picture, decoded with SAVER, SAKED or greedily."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from telltale.media import read_picture
+from telltale.media.files import one_line
+
+DECODINGS = ("greedy", "saver", "saked")
+QUESTION = "Describe this picture."
+
+
+def describe(
+    path: Path,
+    model: str | os.PathLike[str],
+    *,
+    question: str = QUESTION,
+    decoding: str = "saver",
+    words: int = 64,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """A model's answer to a question about a picture.
+
+    Args:
+        path: The picture.
+        model: What transformers' ``AutoModelForImageTextToText.from_pretrained`` takes: a folder,
+            from which nothing is fetched, or a name of the hub.
+        question: In words; the processor's chat template is used where it has one.
+        decoding: "greedy", "saver" or "saked".
+        words: Tokens of the answer, at most.
+        settings: Of the decoder, such as ``{"alpha": 0.4}``.
+
+    Raises:
+        ValueError: If a setting is not known, a library is missing, or the model or the picture
+            cannot be read; the text says which.
+    """
+    if decoding not in DECODINGS:
+        raise ValueError(f"no decoding {decoding!r}; there is {', '.join(DECODINGS)}")
+    if words < 1:
+        raise ValueError(f"want words of 1 or more, got {words}")
+    picture = read_picture(path).pixels
+    try:
+        import torch
+        import transformers
+
+        from telltale.nn.lvlm import EarlyReader
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"describing needs {error.name}: pip install 'telltale-vision[train,language]'"
+        ) from None
+    network, processor = _loaded(transformers, model)
+    given = processor(
+        text=_prompt(processor, question), images=np.asarray(picture), return_tensors="pt"
+    )
+    asked: dict[str, Any] = {"max_new_tokens": words, "do_sample": False}
+    with torch.no_grad():
+        if decoding == "greedy":
+            out = network.generate(**given, **asked)
+        else:
+            with EarlyReader(network, _decoder(decoding, settings or {})) as reader:
+                out = network.generate(**given, **asked, logits_processor=[reader])
+    answer = processor.decode(out[0, given["input_ids"].shape[1] :], skip_special_tokens=True)
+    return str(answer).strip()
+
+
+def _decoder(name: str, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a Decoder
+    from telltale.catalog import build
+
+    return build(name, **settings)
+
+
+def _loaded(transformers: Any, model: str | os.PathLike[str]) -> tuple[Any, Any]:  # noqa: ANN401
+    """Model and processor; eager attention, since SAKED reads its weights."""
+    name = os.fspath(model)
+    here = {"local_files_only": True} if Path(name).is_dir() else {}
+    try:
+        network = transformers.AutoModelForImageTextToText.from_pretrained(
+            name, attn_implementation="eager", **here
+        )
+        return network.eval(), transformers.AutoProcessor.from_pretrained(name, **here)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{name}: no vision-language model that can be loaded ({one_line(error)})"
+        ) from error
+
+
+def _prompt(processor: Any, question: str) -> str:  # noqa: ANN401
+    """The question with the picture's place, as the model's own chat has it."""
+    if getattr(processor, "chat_template", None):
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        turns = [{"role": "user", "content": content}]
+        return str(processor.apply_chat_template(turns, add_generation_prompt=True))
+    mark = getattr(processor, "image_token", "<image>")
+    return f"USER: {mark}\n{question} ASSISTANT:"
