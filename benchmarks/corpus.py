@@ -2,7 +2,7 @@
 
     python benchmarks/corpus.py [--files 200]
 
-Real photographs with faces, each of another size. Both rates leave out the start: Ray's cluster, the
+Real photographs with faces, each of another size. Rates leave out the start: Ray's cluster, the
 processes, the networks. Ratios of one run.
 """
 
