@@ -279,7 +279,7 @@ def test_the_command_line_compares_by_name_or_file(tmp_path: Path, run: Run) -> 
 class Brightness:
     """A detector whose score is the mean brightness."""
 
-    card = SimpleNamespace(slug="brightness")
+    card = SimpleNamespace(slug="brightness", task="faces")
     weights = Weights("b.onnx", "ab", "Apache-2.0", "nothing", threshold=0.4)
 
     def detect(self, media: np.ndarray, **settings: object) -> tuple[Finding, ...]:

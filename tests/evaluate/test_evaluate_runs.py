@@ -94,7 +94,7 @@ def test_a_protocol_comes_from_a_file_that_is_checked(tmp_path: Path) -> None:
 class Brightness:
     """A detector whose score is the mean brightness; black has no face."""
 
-    card = SimpleNamespace(slug="brightness")
+    card = SimpleNamespace(slug="brightness", task="faces")
     weights = Weights("b.onnx", "ab", "Apache-2.0", "nothing", threshold=0.4)
 
     def detect(
