@@ -12,6 +12,7 @@ A batch is a dict of arrays or tensors. The words that it may use, one list for 
     scores    (B,)             float32 in [0, 1], e.g. quality
     echoes    (B, 2, F, T)     spectrograms
     clips     (B, T, 3, H, W)  frames
+    tracks    (B, T, 4)        x, y, w, h in pixels of a target in each frame
     events    (B, T, 2, H, W)  counts by polarity
     boxes     (B, 4)           pixels
     tokens    (B, N)           int64
@@ -32,6 +33,7 @@ WORDS = (
     "scores",
     "echoes",
     "clips",
+    "tracks",
     "events",
     "boxes",
     "tokens",
