@@ -12,6 +12,7 @@ import typer
 
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
+from telltale.cli.certifying import certify
 from telltale.cli.describing import describe
 from telltale.cli.finding import find
 from telltale.cli.listing import doctor, methods
@@ -48,7 +49,7 @@ def options(
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 RESEARCH = (prepare, train, evaluate, stress, export, synth, m3fas_signal)
-for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe):
+for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe, certify):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 
