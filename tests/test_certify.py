@@ -19,7 +19,7 @@ def test_a_trunk_by_its_name(tmp_path: Path, run: Run) -> None:
     code, text, err = run(*words, "--samples", 200, "--sigma", 0.1, "--out", out)
     assert code == 0, err
     assert "astronaut.jpg" in text
-    rows = list(csv.DictReader(out.open()))
+    rows = list(csv.DictReader(out.read_text().splitlines()))
     assert [Path(row["path"]).name for row in rows] == ["astronaut.jpg", "commodore.jpg"]
     for row in rows:
         assert 0 <= float(row["score"]) <= 1
