@@ -55,6 +55,9 @@ def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor
         "domains": lambda: torch.arange(count) % 3,
         "scores": lambda: torch.rand(count, generator=random),
         "echoes": lambda: torch.randn(count, 2, 33, 61, generator=random),
+        "attributes": lambda: torch.stack(
+            [torch.arange(count) % 2, torch.arange(count) // 4 % 2], 1
+        ),
         "tokens": lambda: torch.randint(1, 60, (count, 9), generator=random),
         "features": lambda: torch.randn(count, 16, 12, generator=random),
         "sentences": lambda: torch.randn(count, 8, generator=random),
