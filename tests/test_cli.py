@@ -190,11 +190,17 @@ def test_ctrl_c_leaves_whole_lines_and_resume_does_the_rest(tmp_path: Path, meth
     media, lines, page = tmp_path / "media", tmp_path / "out.jsonl", tmp_path / "out.html"
     media.mkdir()
     one = save_face(media / "000.png", side=400).read_bytes()
-    for number in range(1, 150):
+    for number in range(1, 30):
         (media / f"{number:03}.png").write_bytes(one)
     words = ["scan", media, "--method", method, "--json", lines, "--report", page, "--workers", "1"]
     command = [sys.executable, "-m", "telltale", *map(str, words)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Whoever runs the tests in the background may have it ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         while process.poll() is None and (not lines.exists() or not lines.stat().st_size):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -203,18 +209,18 @@ def test_ctrl_c_leaves_whole_lines_and_resume_does_the_rest(tmp_path: Path, meth
     assert b"--resume goes on" in err
     assert b"Traceback" not in err
     records = lines_of(lines.read_text())
-    assert 1 <= len(records) < 150
+    assert 1 <= len(records) < 30
     assert f"{len(records)} file" in out.decode()
     assert page.read_text().count(records[0]["subject"]["sha256"]) >= len(records)
     with lines.open("ab") as file:  # as a kill in the middle of a line would leave it
         file.write(b'{"schema":"1","verd')
     again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert again.returncode == 1, again.stderr
-    assert "150 files" in again.stdout
+    assert "30 files" in again.stdout
     after = lines_of(lines.read_text())
     assert after[: len(records)] == records
     assert [Path(record["subject"]["path"]).name for record in after] == [
-        f"{number:03}.png" for number in range(150)
+        f"{number:03}.png" for number in range(30)
     ]
 
 

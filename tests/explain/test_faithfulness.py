@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from telltale.explain.faithfulness import (
     ViolationTest,
+    as_given,
     change,
     eager,
     removed,
@@ -118,9 +119,10 @@ def test_3_unsigned_weights_violate_where_features_speak_against() -> None:
     model, x = linear(3)
     random = EXPLAINERS["random"]
     weights = random(model, x)
+    assert torch.equal(weights, random(model, x))
     strongest = weights.argmax(1)
     keep = torch.ones_like(weights).scatter(1, strongest[:, None], 0.0)
-    share = float((change(model, x, keep, "zero") < 0).double().mean())
+    share = float((change(model, as_given(model, x), keep, "zero") < 0).double().mean())
     assert violations(model, random, x, weights).by_removal["zero"] == pytest.approx(share)
     signed = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
     many = torch.cat([x] * 20)

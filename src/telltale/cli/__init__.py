@@ -12,9 +12,11 @@ import typer
 
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
+from telltale.cli.certifying import certify
 from telltale.cli.describing import describe
 from telltale.cli.finding import find
 from telltale.cli.listing import doctor, methods
+from telltale.cli.protecting import protect
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
 from telltale.cli.selecting import demonstrations
@@ -47,8 +49,8 @@ def options(
 
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
-RESEARCH = (prepare, train, evaluate, stress, export, synth, m3fas_signal)
-for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe):
+RESEARCH = (prepare, train, evaluate, stress, protect, export, synth, m3fas_signal)
+for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe, certify):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

@@ -32,7 +32,7 @@ def methods(
     table = Table("method", "looks at", "claim", "weights", "title", box=None, pad_edge=False)
     for card in catalog.cards().values():
         licences = sorted({weights.license for weights in card.weights})
-        ready = f"shipped, {', '.join(licences)}" if licences else "none: telltale train"
+        ready = f"shipped, {', '.join(licences)}" if licences else _without_weights(card)
         table.add_row(card.slug, _room(card), card.claim, ready, card.title)
     console.print(table)
 
@@ -80,8 +80,12 @@ def _lines(card: "Card") -> "Iterator[tuple[str, str]]":
     yield from _listed("assumed", card.assumed)
     yield from _listed("limits", card.limits)
     run = f"telltale scan PATH --method {card.slug}"
-    yield "to run it", run if card.weights else "train it first"
-    yield "to train it", f"telltale train {card.slug} --recipe paper --data DATA"
+    here = card.verb == "detect"
+    yield "to run it", run if card.weights else "train it first" if here else "see its page"
+    if _by_command(card):
+        yield "to train it", f"telltale train {card.slug} --recipe paper --data DATA"
+    else:
+        yield "to train it", "from Python" if card.learns_from else "it learns nothing"
     for weights in card.weights:
         yield "", ""
         yield from _about(weights)
@@ -122,6 +126,18 @@ def _figures(table: Mapping[str, Any], above: str = "") -> Iterator[str]:
 def _listed(name: str, values: "list[str] | tuple[str, ...]") -> Iterator[tuple[str, str]]:
     for place, value in enumerate(values):
         yield "" if place else name, value
+
+
+def _without_weights(card: "Card") -> str:
+    """What stands for weights where none are shipped."""
+    if not card.learns_from:
+        return "none needed"
+    return "none: telltale train" if _by_command(card) else "none: from Python"
+
+
+def _by_command(card: "Card") -> bool:
+    """Whether ``telltale train`` can give what the method learns from."""
+    return "images" in card.learns_from and "scores" not in card.learns_from
 
 
 def _room(card: "Card") -> str:

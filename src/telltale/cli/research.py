@@ -118,6 +118,12 @@ def evaluate(
     keep: Annotated[
         Path | None, typer.Option(help="Write the predictions.", metavar="FILE.csv")
     ] = None,
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--pixels", help="Measure maps: of a detector, or a folder of anyone's, named alike."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Measure a detector: figures with 95 % intervals, by slice, and the worst slice.
@@ -128,6 +134,15 @@ def evaluate(
 
     from telltale import evaluate as judge
 
+    if pixels:
+        if len(what) != 1 or len(data or []) != 1:
+            raise ValueError("--pixels wants one detector or folder of maps, and one --data")
+        figures = judge.judge_maps(what[0], (data or [])[0], track=_plain if quiet else _track)
+        for path in out or ():
+            judge.write_maps(figures, path)
+        if not quiet:
+            typer.echo("\n".join(judge.maps_markdown(figures)))
+        return
     settings = judge.Protocol()
     if protocol in judge.SUITES:
         settings = judge.Protocol(suite=protocol)

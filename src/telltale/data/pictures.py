@@ -99,9 +99,13 @@ class Dataset:
     def _mask(self, row: Row) -> NDArray[np.float32]:
         if row.mask is None:
             return np.zeros((1, self.size, self.size), np.float32)
-        pixels = read_picture(row.mask).pixels
-        grey = MASKS.get(row.dataset, _brightest)(pixels)
+        grey = grey_mask(row.mask, row.dataset)
         return (_square(grey, self.size, Image.Resampling.NEAREST) > 127).astype(np.float32)[None]
+
+
+def grey_mask(path: Path, dataset: str) -> NDArray[np.uint8]:
+    """A mask (H, W) at its own size, above 127 where the picture was changed, whatever the set."""
+    return MASKS.get(dataset, _brightest)(read_picture(path).pixels)
 
 
 def _brightest(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

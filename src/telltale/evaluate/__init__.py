@@ -15,6 +15,7 @@ from telltale.evaluate.grids import (
     leave_one_out,
     suite,
 )
+from telltale.evaluate.maps import judge_maps, maps_markdown, write_maps
 from telltale.evaluate.measures import Evaluation, Measure, Row, measure
 from telltale.evaluate.predictions import (
     Predictions,
@@ -50,8 +51,10 @@ __all__ = [
     "grid_markdown",
     "grid_table",
     "intra",
+    "judge_maps",
     "leaks",
     "leave_one_out",
+    "maps_markdown",
     "measure",
     "predict",
     "predictions_csv",
@@ -64,4 +67,5 @@ __all__ = [
     "to_tables",
     "unanswered",
     "write",
+    "write_maps",
 ]

@@ -131,18 +131,34 @@ def removed(features: Tensor, keep: Tensor | None, how: str) -> tuple[Tensor, Te
     if how == "attention":
         return features, keep
     count = int(keep[0].sum())
+    if not bool((keep.sum(1) == count).all()):
+        raise ValueError("want the same number of features cut out of every sample")
     rows = keep.bool().nonzero()[:, 1].view(len(keep), count)
     return features.gather(1, rows[..., None].expand(-1, -1, features.shape[-1])), None
 
 
-def change(subject: Subject, samples: Tensor, keep: Tensor, how: str) -> Tensor:
-    """Δ (B,): the predicted class's probability before less after a removal, in float64."""
-    with torch.no_grad():
-        features = subject.features(samples)
-        before = subject.run(features).logits.double().softmax(1)
-        chosen = before.argmax(1, keepdim=True)
-        after = subject.run(features, keep, how).logits.double().softmax(1)
-    return (before.gather(1, chosen) - after.gather(1, chosen)).squeeze(1)
+class Before(NamedTuple):
+    """What a subject says of samples as they are; asked once for all removals."""
+
+    features: Tensor  # (B, n, D)
+    chosen: Tensor  # (B, 1) the predicted class
+    probability: Tensor  # (B, 1) of it, float64
+
+
+@torch.no_grad()
+def as_given(subject: Subject, samples: Tensor) -> Before:
+    """The subject's answer to samples without a removal."""
+    features = subject.features(samples)
+    found = subject.run(features).logits.double().softmax(1)
+    chosen = found.argmax(1, keepdim=True)
+    return Before(features, chosen, found.gather(1, chosen))
+
+
+@torch.no_grad()
+def change(subject: Subject, before: Before, keep: Tensor, how: str) -> Tensor:
+    """Δ (B,): the predicted class's probability before less after a removal."""
+    after = subject.run(before.features, keep, how).logits.double().softmax(1)
+    return (before.probability - after.gather(1, before.chosen)).squeeze(1)
 
 
 def violations(
@@ -153,15 +169,16 @@ def violations(
     A product of zero, where weight or change is nothing, is no violation.
     """
     w = (explain(subject, samples) if weights is None else weights).double()
+    before = as_given(subject, samples)
     count = w.shape[1]
     strongest = w.abs().argmax(1, keepdim=True)
-    keep = torch.ones_like(w).scatter(1, strongest, 0.0).to(subject.features(samples[:1]).dtype)
+    keep = torch.ones_like(w).scatter(1, strongest, 0.0).to(before.features.dtype)
     sign = w.gather(1, strongest).squeeze(1)
     found, still = [], []
     comprehensive: list[Tensor] = []
     sufficient: list[Tensor] = []
     for how in REMOVALS:
-        delta = change(subject, samples, keep, how)
+        delta = change(subject, before, keep, how)
         found.append(sign * delta < 0)
         still.append((delta.abs() < STILL).double().mean())
         for shares, kept, top in ((TOP, comprehensive, True), (LOW, sufficient, False)):
@@ -169,7 +186,7 @@ def violations(
                 dropped = min(max(round(share * count), 1), count - 1)
                 rows = w.topk(dropped, 1, largest=top).indices
                 mask = torch.ones_like(w).scatter(1, rows, 0.0).to(keep.dtype)
-                kept.append(change(subject, samples, mask, how).mean())
+                kept.append(change(subject, before, mask, how).mean())
     flags = torch.stack(found)
     ratios = flags.double().mean(1).tolist()
     return Verdict(

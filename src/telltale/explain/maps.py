@@ -98,7 +98,7 @@ def rollout(subject: Subject, samples: Tensor) -> Tensor:
     joint = None
     for attention in trace.attention:
         mean = attention.mean(1).detach()
-        step = mean + torch.eye(mean.shape[-1], dtype=mean.dtype)
+        step = mean + torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
         step = step / step.sum(-1, keepdim=True)
         joint = step if joint is None else step @ joint
     if joint is None:
@@ -111,7 +111,9 @@ def generic(subject: Subject, samples: Tensor) -> Tensor:
     trace = subject.run(subject.features(samples))
     slopes = torch.autograd.grad(_predicted(trace.logits), trace.attention)
     size = trace.attention[0].shape[-1]
-    relevance = torch.eye(size, dtype=slopes[0].dtype).expand(len(samples), size, size)
+    relevance = torch.eye(size, dtype=slopes[0].dtype, device=slopes[0].device).expand(
+        len(samples), size, size
+    )
     for attention, slope in zip(trace.attention, slopes, strict=True):
         relevance = relevance + (attention * slope).clamp(min=0).mean(1).detach() @ relevance
     return _row(relevance, subject)
@@ -119,9 +121,9 @@ def generic(subject: Subject, samples: Tensor) -> Tensor:
 
 def at_random(seed: int = 0) -> Explainer:
     """Uniform weights in [0, 1], the same for the same seed."""
-    random = torch.Generator().manual_seed(seed)
 
     def explain(subject: Subject, samples: Tensor) -> Tensor:
+        random = torch.Generator().manual_seed(seed)
         count = subject.features(samples).shape[1]
         return torch.rand(len(samples), count, generator=random)
 

@@ -89,6 +89,27 @@ class Tracker(nn.Module):
         return found
 
     @torch.no_grad()
+    def misses(self, first: Tensor, boxes: Tensor, second: Tensor, others: Tensor) -> Tensor:
+        """Pixels (B,) between where one frame's target is found in another and where it is.
+
+        Each search window is moved by up to a fifth of its side, the same each time.
+        """
+        windows = search_windows(others, self.shape)
+        random = torch.Generator().manual_seed(0)
+        drawn = 2 * torch.rand(len(others), 2, generator=random) - 1
+        moved = windows[:, :2] + 0.2 * windows[:, 2:] * drawn
+        response = self(
+            crop(first, template_windows(boxes), self.shape.template),
+            crop(second, torch.cat([moved, windows[:, 2:]], 1), self.shape.search),
+        )
+        side = response.shape[-1]
+        best = response.flatten(1).argmax(1)
+        cells = torch.stack([best % side, best // side], 1) - (side - 1) / 2
+        found = moved + cells * self.shape.stride * windows[:, 2:] / self.shape.search
+        apart: Tensor = (found - windows[:, :2]).norm(dim=1)
+        return apart
+
+    @torch.no_grad()
     def follow(self, clip: Tensor, box: Tensor) -> Tensor:
         """Boxes (T, 4) through a clip (T, 3, H, W), of the size of the first one, ``box`` (4,)."""
         found, box = [box], box[None]
