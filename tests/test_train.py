@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from telltale import recipe as recipes
 from telltale.data.crops import Crop, save_crops
 from telltale.data.sources import Data, open_source
+from telltale.judging import validate
 from telltale.records import Card
 from telltale.runs import read_run
-from telltale.train import network_of, train, validate
+from telltale.train import network_of, train
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {

@@ -12,20 +12,20 @@ resume needs) and, when training is over, ``card.toml`` that describes the weigh
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from telltale import catalog, metrics
+from telltale import catalog
 from telltale import fit as fitting
 from telltale.data.sources import Source, absolute, open_source
+from telltale.judging import WORDS, judge, judged_by
 from telltale.recipe import Fit, Recipe, in_force, read_recipe
 from telltale.runs import read_run, replace_text, write_card, write_run
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 Record = dict[str, Any]
-AUC, GAIN = "val_auc", "val_gain"
 
 
 def train(
@@ -49,7 +48,7 @@ def train(
     """Train a method and return the folder of the run.
 
     Args:
-        slug: Method; one that detects from ``images`` and learns from ``labels``.
+        slug: Method; one that takes ``images`` and learns from them.
         data: What to learn from, in place of the recipe's ``data.manifest``.
         recipe: TOML file, or the name of one of the method's recipes.
         settings: "table.key" to value, over the recipe.
@@ -80,10 +79,10 @@ def train(
     for record in _learn(run, plan, network, source):
         watch(record)
     if _is_main():
-        figure = judged_by(plan)
+        figure = judged_by(slug)
         judged = [r for r in fitting.read_log(run / "steps.jsonl") if figure in r]
         best = max(judged, key=lambda r: float(r[figure]))
-        words = f"{'AUC' if figure == AUC else 'gain'} {best[figure]:.4f}"
+        words = f"{WORDS[figure]} {best[figure]:.4f}"
         write_card(run, plan, _size(plan, network), best["step"], words)
     return run
 
@@ -109,42 +108,6 @@ def data_of(run: Path) -> Source:
     return _source(plan, _build(plan), run)
 
 
-def judged_by(plan: Recipe) -> str:
-    """The figure that a run's weights are chosen by: a detector's AUC, or minus the loss."""
-    return AUC if catalog.card(plan.slug).verb == "detect" else GAIN
-
-
-def gain(network: nn.Module, source: Source, words: Sequence[str]) -> float:
-    """Minus the mean loss over a source's validation batches, with the same draws each time."""
-    device = next(network.parameters()).device
-    losses = []
-    was_training = network.training
-    network.eval()
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        for batch in source.validation():
-            given = {word: torch.from_numpy(batch[word]).to(device) for word in words}
-            terms: Mapping[str, torch.Tensor] = network.loss(**given)  # type: ignore[operator]
-            losses.append(sum(float(term) for term in terms.values()))
-    network.train(was_training)
-    return -float(np.mean(losses))
-
-
-def validate(network: nn.Module, source: Source) -> float:
-    """The AUC of a network's logits over a source's validation batches."""
-    device = next(network.parameters()).device
-    logits, labels = [], []
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
-        for batch in source.validation():
-            evidence = network(torch.from_numpy(batch["images"]).to(device))
-            logits.append(evidence.logit.double().cpu().numpy())
-            labels.append(batch["labels"])
-    network.train(was_training)
-    return float(metrics.auc(np.concatenate(logits), np.concatenate(labels)))
-
-
 def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Iterator[Record]:
     """Train from the last state that was kept, or from the start; one record a step."""
     fit = plan.fit
@@ -160,7 +123,7 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
     records = fitting.read_log(log, until=done)  # what came after is made again, the same
     if _is_main():
         replace_text(log, "".join(json.dumps(record) + "\n" for record in records))
-    figure = judged_by(plan)
+    figure = judged_by(plan.slug)
     values = [record[figure] for record in records if figure in record]
     if done >= fit.steps or _is_over(values, fit):
         return
@@ -168,10 +131,7 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
     for step in _steps(plan, network, source, optimizer, done):
         record = {"step": step.number, "lr": step.lr, "norm": step.norm, **step.losses}
         if step.number % fit.every == 0 or step.number == fit.steps:
-            if figure == AUC:
-                record[figure] = validate(network, source)
-            else:
-                record[figure] = gain(network, source, catalog.card(plan.slug).learns_from)
+            record[figure] = judge(network, source, plan.slug)
             is_best = record[figure] > max(values, default=-math.inf)
             values.append(record[figure])
             if _is_main():

@@ -1,3 +1,7 @@
+import inspect
+import json
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telltale.pictures.fpr_iqa import FPR, Coupling, Invertible, cut, drawn, pooled, start
+from telltale.recipe import in_force, read_recipe
+from telltale.train import network_of, train
 
 
 def small(**settings: object) -> FPR:
@@ -186,3 +192,21 @@ def test_says_what_it_wants() -> None:
         net(x[..., :40])
     with pytest.raises(ValueError, match="want partners"):
         net.loss(x, x[:1], torch.zeros(2))
+
+
+def test_it_trains_by_its_recipe_and_is_kept_by_rank_correlation(tmp_path: Path) -> None:
+    settings = {"method.width": 2, "data.scenes": 4, "data.size": 64, "method.patches": 1}
+    settings |= {"data.validation": 20, "fit.steps": 4, "fit.every": 2}
+    run = train("fpr_iqa", recipe="toy", settings=settings, run=tmp_path / "run")
+    log = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    assert ["val_srcc" in record for record in log] == [False, True, False, True]
+    assert {"full_reference", "pseudo_reference", "no_reference"} < {*log[0]}
+    assert "SRCC" in (run / "card.toml").read_text()
+    assert network_of(run)(pictures()).shape == (2,)
+
+
+def test_the_papers_recipe_has_the_papers_values() -> None:
+    plan = in_force("fpr_iqa", read_recipe("paper", "fpr_iqa"))
+    usual = {p.name: p.default for p in inspect.signature(FPR).parameters.values()}
+    assert plan.method == usual
+    assert (plan.fit.lr, plan.fit.weight_decay, plan.data.batch) == (1e-4, 1e-4, 32)

@@ -56,7 +56,8 @@ def prepare(
 def train(
     slug: Annotated[str, typer.Argument(help="A method; see: telltale methods.", metavar="SLUG")],
     data: Annotated[
-        str | None, typer.Option(help="Manifest, folder of classes, or synth:toyfaces.")
+        str | None,
+        typer.Option(help="Manifest, folder of classes, synth:toyfaces, synth:distorted."),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A TOML file, or a name such as paper or toy.")
@@ -222,7 +223,7 @@ def synth(
 
 def _print_step(record: Mapping[str, Any]) -> None:
     """One line a validation; the others are in the run's steps.jsonl."""
-    if record.keys() & {"val_auc", "val_gain"}:
+    if any(name.startswith("val_") for name in record):
         terms = (f"{k} {v:.4g}" for k, v in record.items() if isinstance(v, float))
         typer.echo(f"step {record['step']}  {'  '.join(terms)}")
 

@@ -4,12 +4,12 @@
     a/001.png,0,anna,train,,
     a/001_swap.png,1,anna,train,swap,a/001_mask.png
 
-Only ``path`` and ``label`` must be there; paths are relative to the file's folder. ``source`` is
-who or what pictures have in common (a person, a camera); without it each path is its own.
-``split`` is train, val or test; without it a hash of the source decides, so that no source is
-divided. ``kind`` names the forgery, ``mask`` a picture of where it is, ``partner`` the real picture
-behind it, ``video`` the video that a frame is of (else each path is its own), and ``dataset`` where
-it was published.
+Only ``path`` and ``label`` must be there, or in place of the label a ``score`` of quality from 0
+(perfect) to 100; paths are relative to the file's folder. ``source`` is who or what pictures have
+in common (a person, a camera); without it each path is its own. ``split`` is train, val or test;
+without it a hash of the source decides, so that no source is divided. ``kind`` names the forgery,
+``mask`` a picture of where it is, ``partner`` the real picture behind it, ``video`` the video that
+a frame is of (else each path is its own), and ``dataset`` where it was published.
 
 A folder's sub-folders are its classes: :data:`GENUINE` names are 0, all others 1 and their name is
 the kind. A folder below that, if there is one, is the source; of pictures that are called by a
@@ -204,14 +204,15 @@ def split_of(source: str) -> str:
 
 
 def _rows_of_table(path: Path) -> Iterator[Row]:
-    table = read_table(path, ("path", "label"))
+    rated = "score" in read_table(path, ("path",)).columns
+    table = read_table(path, ("path", "score") if rated else ("path", "label"))
     for line, cells in zip(table.lines, table.rows, strict=True):
         where = f"{path}, line {line}"
         source = cells.get("source") or cells["path"]
         split = cells["split"] if "split" in table.columns else split_of(source)
         if split not in SPLITS:
             raise ValueError(f"{where}: want a split of {', '.join(SPLITS)}, got {split!r}")
-        label = label_of(cells["label"], where)
+        label = label_of(cells["label"], where) if "label" in table.columns else 1
         kind = (cells.get("kind") or "forged") if label else ""
         files = {name: _file(path.parent, cells, name, where) for name in ("mask", "partner")}
         picture = _file(path.parent, cells, "path", where)
@@ -221,7 +222,18 @@ def _rows_of_table(path: Path) -> Iterator[Row]:
             *(picture, label, source, split, kind, files["mask"], files["partner"], where),
             video=cells.get("video", ""),
             dataset=cells.get("dataset", ""),
+            score=_score(cells["score"], where) if rated else math.nan,
         )
+
+
+def _score(text: str, where: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f"{where}: want a number as score, got {text!r}")
+    return score
 
 
 def _file(folder: Path, cells: dict[str, str], column: str, where: str) -> Path | None:

@@ -28,8 +28,9 @@ class Data:
 
     Args:
         manifest: A CSV file, a folder for each class or a dataset of the field
-            (:mod:`telltale.data.manifest`); ``"synth:toyfaces"``; or, with ``forge``, a folder of
-            real pictures or a file of face crops (:mod:`telltale.data.crops`).
+            (:mod:`telltale.data.manifest`); ``"synth:toyfaces"``, ``"synth:distorted"``; or,
+            with ``forge``, a folder of real pictures or a file of face crops
+            (:mod:`telltale.data.crops`).
         batch: Images in a batch: even, or a multiple of the domains if those are balanced.
         balance: "labels": half of a batch is genuine. "domains": genuine faces and each kind of
             forgery have the same number, in blocks, the genuine first. "pairs": genuine faces,
@@ -42,7 +43,7 @@ class Data:
         size: Side of the images in pixels. None: what the backbone was built for.
         forge: Kinds of forgery to make, a list or a table of kind to share.
         validation: Items to validate on, at most.
-        scenes: Toy frames to learn from.
+        scenes: Toy frames, or references of distorted pictures, to learn from.
         workers: Processes that make batches ahead; 0 makes them in between the steps.
         license: Under which the weights may be used; whose data they are decides that.
     """
@@ -105,9 +106,7 @@ def open_source(data: Data, *, fields: Sequence[str], size: int, seed: int, cach
         return Covered(made, data.covers, size, seed)
     kind, _, name = data.manifest.partition(":")
     if kind == "synth":
-        if name != "toyfaces":
-            raise ValueError(f"data.manifest: no synth:{name}; there is synth:toyfaces")
-        return ToySource(data, fields, size, seed)
+        return _synthetic(name, data, fields, size, seed)
     name, path = located(data.manifest)
     if not path.exists():
         raise ValueError(f"data.manifest: no file or folder {path}")
@@ -117,7 +116,24 @@ def open_source(data: Data, *, fields: Sequence[str], size: int, seed: int, cach
         return ForgedSource(data, path, fields, size, seed, cache)
     if data.forge:
         raise ValueError(f"data.forge: forges plain folders of real pictures, not a {name} dataset")
+    if "scores" in fields:
+        from telltale.data.quality.source import QualitySource
+
+        return QualitySource(data, read_manifest(data.manifest), fields, size, seed)
     return ManifestSource(data, read_manifest(data.manifest), fields, size, seed)
+
+
+def _synthetic(name: str, data: Data, fields: Sequence[str], size: int, seed: int) -> Source:
+    """What is drawn and not read."""
+    if name == "distorted":
+        from telltale.data.quality.source import DistortedSource  # wants OpenCV
+
+        return DistortedSource(data, fields, size, seed)
+    if name != "toyfaces":
+        raise ValueError(
+            f"data.manifest: no synth:{name}; there is synth:toyfaces and synth:distorted"
+        )
+    return ToySource(data, fields, size, seed)
 
 
 def absolute(manifest: str) -> str:

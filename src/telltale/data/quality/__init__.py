@@ -69,6 +69,12 @@ def by_reference(
 def batch(
     rows: Sequence[Row], count: int, *, size: int, seed: Sequence[int]
 ) -> dict[str, NDArray[Any]]:
+    """:func:`cuts` of so many rows, drawn with replacement."""
+    rng = np.random.default_rng([*seed])
+    return cuts([rows[int(index)] for index in rng.integers(len(rows), size=count)], size, rng)
+
+
+def cuts(rows: Sequence[Row], size: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """Random crops at the pictures' own resolution: ``images``, ``partners`` and ``scores``.
 
     Nothing is resized, as that would be a distortion of its own. A picture without a partner is
@@ -77,12 +83,9 @@ def batch(
     Raises:
         ValueError: If a picture is smaller than ``size`` or its reference has another size.
     """
-    rng = np.random.default_rng([*seed])
     images: list[NDArray[np.float32]] = []
     partners: list[NDArray[np.float32]] = []
-    scores = []
-    for index in rng.integers(len(rows), size=count):
-        row = rows[int(index)]
+    for row in rows:
         one = read_picture(row.path).pixels
         other = read_picture(row.partner).pixels if row.partner else one
         if one.shape != other.shape or min(one.shape[:2]) < size:
@@ -94,9 +97,8 @@ def batch(
         for pixels, kept in ((one, images), (other, partners)):
             crop = pixels[y : y + size, x : x + size].transpose(2, 0, 1)
             kept.append(crop.astype(np.float32) / np.float32(255))
-        scores.append(row.score)
     return {
         "images": np.stack(images),
         "partners": np.stack(partners),
-        "scores": np.array(scores, np.float32),
+        "scores": np.array([row.score for row in rows], np.float32),
     }

@@ -1,0 +1,91 @@
+"""What validation says of a network in training: one figure, the higher the better.
+
+A detector is judged by its AUC, a rater of quality by the rank correlation with its scores
+(Spearman's), anything else by minus its loss.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telltale import catalog, metrics
+from telltale.metrics.quality import srcc
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from telltale.data.sources import Source
+
+AUC, SRCC, GAIN = "val_auc", "val_srcc", "val_gain"
+BY_VERB = {"detect": AUC, "rate": SRCC}
+WORDS = {AUC: "AUC", SRCC: "SRCC", GAIN: "gain"}
+
+
+def judged_by(slug: str) -> str:
+    """The figure that a method's weights are chosen by, as ``steps.jsonl`` calls it."""
+    return BY_VERB.get(catalog.card(slug).verb, GAIN)
+
+
+def judge(network: "nn.Module", source: "Source", slug: str) -> float:
+    """The value of :func:`judged_by` over a source's validation batches."""
+    figure = judged_by(slug)
+    if figure == GAIN:
+        return gain(network, source, catalog.card(slug).learns_from)
+    return validate(network, source) if figure == AUC else correlation(network, source)
+
+
+def validate(network: "nn.Module", source: "Source") -> float:
+    """The AUC of a network's logits over a source's validation batches."""
+    import torch
+
+    device = next(network.parameters()).device
+    logits, labels = [], []
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for batch in source.validation():
+            evidence = network(torch.from_numpy(batch["images"]).to(device))
+            logits.append(evidence.logit.double().cpu().numpy())
+            labels.append(batch["labels"])
+    network.train(was_training)
+    return float(metrics.auc(np.concatenate(logits), np.concatenate(labels)))
+
+
+def correlation(network: "nn.Module", source: "Source") -> float:
+    """Spearman's rank correlation of a network's scores with those of the validation batches.
+
+    A network that gives all pictures the same score has none, which counts as -1: the worst.
+    """
+    import torch
+
+    device = next(network.parameters()).device
+    found, wanted = [], []
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for batch in source.validation():
+            scores = network(torch.from_numpy(batch["images"]).to(device))
+            found.append(scores.double().cpu().numpy())
+            wanted.append(batch["scores"])
+    network.train(was_training)
+    value = srcc(np.concatenate(found), np.concatenate(wanted))
+    return -1.0 if np.isnan(value) else value
+
+
+def gain(network: "nn.Module", source: "Source", words: Sequence[str]) -> float:
+    """Minus the mean loss over a source's validation batches, with the same draws each time."""
+    import torch
+
+    device = next(network.parameters()).device
+    losses = []
+    was_training = network.training
+    network.eval()
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        for batch in source.validation():
+            given = {word: torch.from_numpy(batch[word]).to(device) for word in words}
+            terms: dict[str, Tensor] = network.loss(**given)  # type: ignore[operator]
+            losses.append(sum(float(term) for term in terms.values()))
+    network.train(was_training)
+    return -float(np.mean(losses))
