@@ -2,11 +2,12 @@
 
     python experiments/fpr_iqa.py             about 8 minutes on one core
 
-Forty drawn references, each blurred, made noisy, JPEG-coded and changed in contrast at five levels;
-a picture's score is 20 times its level, with some noise: a **proxy**, no person was asked. 24
-references to learn from, 8 to test on (8 are left for choosing settings). A sixteenth of the paper's width, cells of 48
-pixels. Arms: FPR; without the triplets; the no-reference branch alone. "pseudo nearer" is the share
-of test patches whose pseudo-reference is nearer to the true reference's feature than the
+Drawn references, each blurred, made noisy, JPEG-coded and changed in contrast at five levels; a
+picture's score is 20 times its level, with some noise: a **proxy**, no person was asked. 24
+references to learn from, 8 to test on. A sixteenth of the paper's width, cells of 48 pixels, and
+networks see what a picture has beyond its local mean: on pictures as they are nothing was learnt in
+300 steps. Arms: FPR; without the triplets; the no-reference branch alone. "pseudo nearer" is the
+share of test patches whose pseudo-reference is nearer to the true reference's feature than the
 hallucinated distortion is.
 
 Writes results/fpr_iqa.json and .png. A run that was stopped goes on with the next seed.

@@ -10,7 +10,7 @@ from PIL import Image
 
 from telltale import synth
 from telltale.data.manifest import read_manifest
-from telltale.data.synth import splicing
+from telltale.data.synth import distortions, splicing
 from telltale.detector.tiles import Whole
 
 Run = Callable[..., tuple[int, str, str]]
@@ -71,3 +71,49 @@ def test_a_trained_run_is_exported_and_scans(slug: str, tmp_path: Path, run: Run
     assert code in (0, 1), err
     assert "the picture" in said
     assert "as given" in said, "the same question after each degradation, on the whole picture"
+
+
+def test_distort_makes_a_database_of_quality(tmp_path: Path, run: Run) -> None:
+    given = pictures(tmp_path / "in", 2)
+    words = ("synth", "distort", given, "--only", "jpeg", "--only", "contrast", "--seed", 3)
+    code, out, _ = run(*words, "--out", tmp_path / "out")
+    assert code == 0
+    assert "20 distorted pictures, each with a proxy score" in out
+    found = read_manifest(tmp_path / "out/manifest.csv")
+    assert found.kinds == ("contrast", "jpeg")
+    for row in found.rows:
+        level = int(row.path.stem[-1])
+        assert row.score == 20 * level
+        kind = row.kind
+        clean = np.asarray(Image.open(row.partner or ""))
+        place = ("jpeg", "contrast").index(kind)
+        number = int(row.path.stem[:5])
+        wanted = distortions.distort(kind, clean, level, np.random.default_rng([3, number, place]))
+        with Image.open(row.path) as image:
+            assert np.array_equal(np.asarray(image), wanted)
+            assert (
+                f"DISTORTED by telltale synth: {kind}, level {level}" in image.text["Description"]
+            )
+    assert run(*words, "--out", tmp_path / "out")[0] == 2  # is there already
+
+
+def test_distort_may_score_by_fsim(tmp_path: Path, run: Run) -> None:
+    pytest.importorskip("piq")
+    words = ("synth", "distort", pictures(tmp_path / "in", 1), "--only", "white_noise")
+    assert run(*words, "--proxy", "fsim", "--out", tmp_path / "out")[0] == 0
+    scores = [row.score for row in read_manifest(tmp_path / "out/manifest.csv").rows]
+    assert 0 < scores[0] < scores[2] < scores[4] < 100
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["distort", "--only", "jpg"], "no distortion 'jpg'"),
+        (["distort", "--proxy", "vmaf"], "no proxy 'vmaf'"),
+        (["splice", "--only", "jpeg"], "are for telltale synth distort"),
+    ],
+)
+def test_distort_says_what_it_wants(words: list[str], says: str, tmp_path: Path, run: Run) -> None:
+    code, _, err = run("synth", *words, pictures(tmp_path / "in", 2), "--out", tmp_path / "out")
+    assert code == 2
+    assert says in err

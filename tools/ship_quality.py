@@ -297,8 +297,9 @@ def main() -> None:
         "license": "Apache-2.0",
         "source": "telltale, from random weights",
         "trained_on": f"{COUNTS['train']:,} crops of photographs and faces (BSDS500, ImageNet, "
-        f"Kodak, LFW), distorted in {len(TRAINED)} ways by SYNTHESIS (never {', '.join(UNSEEN)}); labels are FSIM, a PROXY, no "
-        f"person was asked; seed {SEED}, {args.steps} steps; tools/ship_quality.py",
+        f"Kodak, LFW), distorted in {len(TRAINED)} ways by SYNTHESIS (never {', '.join(UNSEEN)}); "
+        f"labels are FSIM, a PROXY, no person was asked; seed {SEED}, {args.steps} steps; "
+        "tools/ship_quality.py",
         "input": {"size": SIDE},
     }
     write_weights(args.card, about, figures)

@@ -7,7 +7,7 @@ camera. Each forged file says in its own text that it is one.
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,12 +17,14 @@ from PIL import Image, PngImagePlugin
 
 if TYPE_CHECKING:
     from telltale.data.crops import Crop
+    from telltale.data.quality.making import Distorted
     from telltale.records import Failure
 
 FORGERIES = ("self_blend", "swap_alpha", "swap_poisson", "regenerate")
 ATTACKS = ("display", "print", "cut", "curved", "mask")  # as data/synth/recapture.py has them
 CHANGES = ("splice", "copy_move", "removal", "retouch", "recompress", "pida")  # of any picture
-KINDS = (*FORGERIES, *ATTACKS, *CHANGES)
+DISTORT = "distort"  # pictures that lose quality, not forgeries
+KINDS = (*FORGERIES, *ATTACKS, *CHANGES, DISTORT)
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "source", "kind", "mask")  # as ``telltale evaluate`` reads them
 
@@ -36,17 +38,26 @@ class Made(NamedTuple):
 
 
 def synthesise(
-    kind: str, paths: Iterable[Path], out: Path, *, seed: int = 0
-) -> "Iterator[Made | Failure]":
+    kind: str,
+    paths: Iterable[Path],
+    out: Path,
+    *,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    proxy: str = "level",
+) -> "Iterator[Made | Distorted | Failure]":
     """Forge the largest face of each picture, and write a manifest when all are done.
 
     Args:
         kind: One of :data:`KINDS`. Swaps take the other face from another of the pictures; each
             picture counts as another person. :data:`CHANGES` change pictures whole, whatever they
-            show; a splice takes its object from another of them.
+            show; a splice takes its object from another of them. :data:`DISTORT` makes each
+            worse in 24 ways at five levels, with scores for those who train raters of quality.
         paths: Pictures, and folders to walk.
         out: Folder to write to; made if need be.
         seed: The same seed and pictures give the same forgeries.
+        only: Of the 24 distortions, those to make.
+        proxy: Of a distorted picture's score: "level" or "fsim".
 
     Yields:
         What was written, or why a picture gave nothing.
@@ -71,6 +82,12 @@ def synthesise(
 
     if kind in CHANGES:
         yield from _changed(kind, paths, out, seed)
+        return
+    if kind == DISTORT:
+        from telltale.data.quality.making import distorted
+
+        files = yield from _pictures(paths)
+        yield from distorted(files, out, manifest=MANIFEST, kinds=only, proxy=proxy, seed=seed)
         return
     crops, rows = [], []
     for found in _faces(paths):
@@ -99,16 +116,10 @@ def synthesise(
 def _changed(kind: str, paths: Iterable[Path], out: Path, seed: int) -> "Iterator[Made | Failure]":
     """A local change of each picture; memory holds one or two of them."""
     from telltale.data.synth.splicing import change
-    from telltale.media import kind_of, read_picture
+    from telltale.media import read_picture
     from telltale.records import Failure
-    from telltale.scan import files_in
 
-    files: list[Path] = []
-    for found in files_in(paths):
-        if isinstance(found, Failure):
-            yield found
-        elif kind_of(found) == "picture":
-            files.append(found)
+    files = yield from _pictures(paths)
     if kind == "splice" and len(files) < 2:
         raise ValueError(f"a splice wants two pictures or more, found {len(files)}")
     out.mkdir(parents=True, exist_ok=True)
@@ -128,6 +139,21 @@ def _changed(kind: str, paths: Iterable[Path], out: Path, seed: int) -> "Iterato
         rows += _rows(made, str(file), kind)
         yield made
     _write_manifest(out / MANIFEST, rows)
+
+
+def _pictures(paths: Iterable[Path]) -> "Generator[Failure, None, list[Path]]":
+    """The pictures among files and in folders; yields why there are none at a path."""
+    from telltale.media import kind_of
+    from telltale.records import Failure
+    from telltale.scan import files_in
+
+    files: list[Path] = []
+    for found in files_in(paths):
+        if isinstance(found, Failure):
+            yield found
+        elif kind_of(found) == "picture":
+            files.append(found)
+    return files
 
 
 def _written(

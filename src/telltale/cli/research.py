@@ -194,12 +194,19 @@ def synth(
         str,
         typer.Argument(
             help="self_blend, swap_alpha, swap_poisson, regenerate; or an attack: display, print, "
-            "cut, curved, mask."
+            "cut, curved, mask; or distort: 24 ways of losing quality at five levels."
         ),
     ],
     paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.", metavar="PATH")],
     out: Out,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="With distort: this kind; may be repeated.", metavar="KIND"),
+    ] = None,
+    proxy: Annotated[
+        str, typer.Option(help="With distort: what scores are, level or fsim (wants piq).")
+    ] = "level",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Forge faces in your own pictures, with masks and a manifest, to test a detector on.
@@ -207,17 +214,21 @@ def synth(
     Exit code: 0 if something was made, 2 if nothing was.
     """
     from telltale.records import Failure
-    from telltale.synth import synthesise
+    from telltale.synth import DISTORT, synthesise
 
+    if kind != DISTORT and (only or proxy != "level"):
+        raise ValueError("--only and --proxy are for telltale synth distort")
     made = 0
-    for result in synthesise(kind, paths, out, seed=seed):
+    for result in synthesise(kind, paths, out, seed=seed, only=only or (), proxy=proxy):
         if isinstance(result, Failure):
             typer.echo(f"telltale: {result.error}", err=True)
         else:
             made += 1
     if not made:
         raise ValueError("nothing was forged")
-    if not quiet:
+    if not quiet and kind == DISTORT:
+        typer.echo(f"{made} distorted pictures, each with a proxy score, in {out}")
+    elif not quiet:
         typer.echo(f"{made} forgeries, each with its real picture and its mask, in {out}")
 
 
