@@ -1,12 +1,13 @@
 """Does abstaining from bad pictures lower a detector's error? Risk against coverage.
 
     python benchmarks/quality_risk.py vit_lora_scl --faces LFW --out OUT --split test
+    python benchmarks/quality_risk.py pim --photos PHOTOS --out OUT --split test
     python benchmarks/quality_risk.py vit_lora_scl joint_attacks --out ONE OTHER --draw CURVES.png
 
 LFW are folders of portraits or files of face crops (`telltale.data.crops`), of which the people of
-a split are taken, as the tools that made the shipped weights split them. Of each face there is a
-genuine picture and an attack on it: a forgery for the face detector, a simulated presentation for
-the spoofing detector (**synthetic**). Three in four pairs are distorted as
+a split are taken, PHOTOS folders of photographs, split as the tools that made the shipped weights
+split them. Of each there is a genuine picture and an attack (**synthetic**): a forgery for the face
+detector, a simulated presentation for the spoofing detector, a local change for PIM. Three in four pairs are distorted as
 :mod:`telltale.data.synth.distortions` does, both alike. The shipped detector is asked, and the
 shipped rater estimates the face's quality, a **proxy**.
 
@@ -34,11 +35,14 @@ from telltale.data.synth.distortions import KINDS, distort
 from telltale.data.synth.masks import mesh_landmarks
 from telltale.data.synth.recapture import KINDS as ATTACKS
 from telltale.data.synth.recapture import attacked, bona_fide
+from telltale.data.synth.splicing import change
 from telltale.detector import Detector
 from telltale.detector.quality import MEASURE, Rater
+from telltale.media import read_picture
 from telltale.media.facefinder import FaceFinder
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+CHANGES = ("splice", "copy_move", "removal")
 FORGERIES = ("self_blend", "swap_alpha", "regenerate", "swap_poisson")
 
 
@@ -60,9 +64,25 @@ def faces(places: Sequence[Path], split: str, count: int) -> list[Crop]:
     return [[*found.values()][int(k)] for k in order]
 
 
-def pair(slug: str, number: int, crops: Sequence[Crop]) -> tuple[Any, Any]:
-    """The genuine picture of a face and the attack, not yet distorted."""
+def photographs(places: Sequence[Path], split: str, count: int) -> list[Any]:
+    """Photographs of a split, those of ``tools/ship_pim.py``."""
+    found = []
+    for place in places:
+        for path in sorted(place.iterdir()):
+            if path.suffix.lower() in (".jpg", ".jpeg", ".png") and "_segments" not in path.name:
+                draw = int(hashlib.sha256(path.stem.encode()).hexdigest(), 16) % 10
+                if split == ("train" if draw < 7 else "val" if draw < 8 else "test"):
+                    found.append(path)
+    order = np.random.default_rng(0).permutation(len(found))[:count]
+    return [read_picture(found[int(k)]).pixels for k in order]
+
+
+def pair(slug: str, number: int, crops: Sequence[Any]) -> tuple[Any, Any]:
+    """The genuine picture and the attack, not yet distorted."""
     rng, crop = np.random.default_rng([1, number]), crops[number]
+    if slug == "pim":
+        kind, other = CHANGES[number % len(CHANGES)], crops[number - 1]
+        return crop, change(kind, crop, other if kind == "splice" else crop, rng).pixels
     if slug == "joint_attacks":
         camera, kind = draw_camera(rng), ATTACKS[number % len(ATTACKS)]
         fake = attacked(crop.pixels, kind, rng, camera, landmarks=mesh_landmarks(crop.points))
@@ -71,7 +91,7 @@ def pair(slug: str, number: int, crops: Sequence[Crop]) -> tuple[Any, Any]:
     return real, fake
 
 
-def answers(slug: str, crops: Sequence[Crop]) -> Iterator[dict[str, Any]]:
+def answers(slug: str, crops: Sequence[Any]) -> Iterator[dict[str, Any]]:
     detector, rater = Detector.load(slug, threads=1), Rater(1)
     for number in range(len(crops)):
         try:
@@ -138,18 +158,30 @@ def columns(rows: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any, Any]:
     )
 
 
-def verdicts(rows: Sequence[dict[str, Any]], weights: Any, least: float | None) -> dict[str, Any]:
-    """What the card's verdicts come to with a bound on visual quality, or without one."""
+def said_of(rows: Sequence[dict[str, Any]], weights: Any, least: float | None) -> Any:
+    """The card's verdicts with a bound on visual quality, or without one."""
     limits = {k: v for k, v in weights.operating_range.items() if k != MEASURE}
     if least is not None:
         limits[MEASURE] = [least, float("inf")]
     asked = dataclasses.replace(weights, operating_range=limits)
-    said = np.array([decide(row["score"], asked, row["quality"], {})[0] for row in rows])
+    return np.array([decide(row["score"], asked, row["quality"], {})[0] for row in rows])
+
+
+def verdicts(rows: Sequence[dict[str, Any]], weights: Any, least: float | None) -> dict[str, Any]:
+    """What verdicts come to; with a bound also by how much it lowers the error of the answers."""
+    said, plain = said_of(rows, weights, least), said_of(rows, weights, None)
     _, label, person, _ = columns(rows)
-    wrong = np.where(label == 1, said == "no", said == "yes")
+    wrong = wrong_of(said, label)
     told = said != "can't tell"
     clean = np.array([row["level"] == 0 for row in rows])
     return {
+        "less wrong of the answered than without": interval(
+            lambda r: (
+                share(wrong_of(plain, label)[r], (plain != "can't tell")[r])
+                - share(wrong[r], told[r])
+            ),
+            person,
+        ),
         "answered": interval(lambda r: told[r].mean(), person),
         "answered, undistorted": round(float(told[clean].mean()), 4),
         "wrong of all": interval(lambda r: wrong[r].mean(), person),
@@ -158,6 +190,14 @@ def verdicts(rows: Sequence[dict[str, Any]], weights: Any, least: float | None) 
         "attacks called genuine": int((said[label == 1] == "no").sum()),
         "of": len(rows),
     }
+
+
+def wrong_of(said: Any, label: Any) -> Any:
+    return np.where(label == 1, said == "no", said == "yes")
+
+
+def share(wrong: Any, told: Any) -> float:
+    return float(wrong.sum() / max(1, told.sum()))
 
 
 def draw_curves(outs: Sequence[Path], names: Sequence[str], target: Path) -> None:
@@ -183,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("slug", nargs="+")
     parser.add_argument("--faces", type=Path, nargs="+", default=[])
+    parser.add_argument("--photos", type=Path, nargs="+", default=[])
     parser.add_argument("--out", type=Path, nargs="+", required=True)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--count", type=int, default=180)
@@ -192,7 +233,9 @@ def main() -> None:
     for slug, out in zip(args.slug, args.out, strict=True):
         kept = out.with_suffix(".answers.jsonl")
         if not kept.exists():
-            made = answers(slug, faces(args.faces, args.split, args.count))
+            given = photographs(args.photos, args.split, args.count) if slug == "pim" else []
+            given = given or faces(args.faces, args.split, args.count)
+            made = answers(slug, given)
             part = kept.with_suffix(".part")
             part.write_text("".join(json.dumps(row) + "\n" for row in made))
             part.replace(kept)

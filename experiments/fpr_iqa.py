@@ -1,6 +1,6 @@
 """What do the hallucinated reference and the triplets bring to FPR?
 
-    python experiments/fpr_iqa.py             about 8 minutes on one core
+    python experiments/fpr_iqa.py             about 15 minutes on one core
 
 Drawn references, each blurred, made noisy, JPEG-coded and changed in contrast at five levels; a
 picture's score is 20 times its level, with some noise: a **proxy**, no person was asked. 24
@@ -91,7 +91,7 @@ def judged(net: FPR, data: ToyQuality) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path, default=RESULTS / "fpr_iqa.json")
     args = parser.parse_args()
 
