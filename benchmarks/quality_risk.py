@@ -7,9 +7,9 @@
 LFW are folders of portraits or files of face crops (`telltale.data.crops`), of which the people of
 a split are taken, PHOTOS folders of photographs, split as the tools that made the shipped weights
 split them. Of each there is a genuine picture and an attack (**synthetic**): a forgery for the face
-detector, a simulated presentation for the spoofing detector, a local change for PIM. Three in four pairs are distorted as
-:mod:`telltale.data.synth.distortions` does, both alike. The shipped detector is asked, and the
-shipped rater estimates the face's quality, a **proxy**.
+detector, a simulated presentation for the spoofing detector, a local change for PIM. Three in four
+pairs are distorted as :mod:`telltale.data.synth.distortions` does, both alike. The shipped detector
+is asked, and the shipped rater estimates the subject's quality, a **proxy**.
 
 OUT.json: the error of forced answers (mean of both classes, at the card's threshold) of the share
 of best quality, and what the card's verdicts come to with and without its bound on visual quality.

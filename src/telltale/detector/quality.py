@@ -5,7 +5,9 @@ made noisy. No person was asked. A card whose operating range bounds :data:`MEAS
 each subject, and below the bound the verdict is "can't tell".
 """
 
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from telltale.detector.subjects import Subject
 from telltale.engine import read_weights, session, verified
 from telltale.records import Region
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 MEASURE = "visual_quality"
 MOST = 3  # crops along a side
@@ -38,7 +43,12 @@ class Rater:
             raise ValueError(f"{card}: there are no weights that rate visual quality")
         (weights,) = read_weights(card)
         self.side = int(weights.input["size"])
-        self.network = session(verified(weights, folder), threads)
+        self.path, self.threads = verified(weights, folder), threads
+
+    @cached_property
+    def network(self) -> "onnxruntime.InferenceSession":
+        """Made for the first subject: pictures without one need not wait for it."""
+        return session(self.path, self.threads)
 
     def rate(self, pixels: NDArray[np.uint8], region: Region | None = None) -> float:
         """Estimated FSIM in [0, 1] of a picture (H, W, 3), or of a region's upright box in it.
