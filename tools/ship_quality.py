@@ -208,10 +208,11 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) / np.float32(255))
 
 
-def stream(seen: Tensor, clean: Tensor, scores: Tensor, start: int) -> Iterator[dict[str, Tensor]]:
-    """Endless batches."""
+def stream(seen: Tensor, clean: Tensor, scores: Tensor, *where: int) -> Iterator[dict[str, Tensor]]:
+    """Endless batches of a seed from a number on."""
+    seed, start = where
     for number in count(start):
-        rows = np.random.default_rng([SEED, number]).choice(len(scores), BATCH, replace=False)
+        rows = np.random.default_rng([seed, number]).choice(len(scores), BATCH, replace=False)
         yield {"images": seen[rows], "partners": clean[rows], "scores": scores[rows]}
 
 
@@ -284,9 +285,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="the ONNX file")
     parser.add_argument("--network", choices=("fpr", "plain"), default="fpr")
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the training")
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
-    torch.manual_seed(SEED)
+    torch.manual_seed(args.seed)
     args.cache.mkdir(parents=True, exist_ok=True)
     data = {split: crops(args.photos, args.cache, split) for split in COUNTS}
     seen, clean = statistics_of(data["train"], args.cache)
@@ -295,8 +297,9 @@ def main() -> None:
     log = args.run / "steps.jsonl"
     done = len(log.read_text().splitlines()) if (args.run / "progress.safetensors").exists() else 0
     net = Rater(seen.mean(0), seen.std(0) + 1e-3, args.network == "fpr")
+    batches = stream(seen, clean, scores, args.seed, done)
     learn(
-        net, stream(seen, clean, scores, done), args.run, steps=args.steps, lr=args.lr, every=100,
+        net, batches, args.run, steps=args.steps, lr=args.lr, every=100,
         validate=lambda n: srcc(rated(n, check), data["val"].scores),
     )  # fmt: skip
     fit.restore(net, args.run / "weights.safetensors")
@@ -319,7 +322,7 @@ def main() -> None:
         "source": "telltale, from random weights",
         "trained_on": f"{COUNTS['train']:,} crops of photographs and faces (BSDS500, ImageNet, "
         f"Kodak, LFW), distorted in {len(TRAINED)} ways by SYNTHESIS (never {', '.join(UNSEEN)}); "
-        f"labels are FSIM, a PROXY, no person was asked; seed {SEED}, {args.steps} steps; "
+        f"labels are FSIM, a PROXY, no person was asked; seed {args.seed}, {args.steps} steps; "
         "tools/ship_quality.py",
         "input": {"size": SIDE},
     }

@@ -137,7 +137,7 @@ def _without_weights(card: "Card") -> str:
 
 def _by_command(card: "Card") -> bool:
     """Whether ``telltale train`` can give what the method learns from."""
-    return "images" in card.learns_from and "scores" not in card.learns_from
+    return "images" in card.learns_from
 
 
 def _room(card: "Card") -> str:
