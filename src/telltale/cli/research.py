@@ -90,7 +90,10 @@ def train(
             watch=_plain_step if quiet else _print_step,
         )
     if not quiet:
-        typer.echo(f"{folder}: trained; next: telltale export {folder}")
+        from telltale.catalog import card
+
+        detects = card(slug).verb == "detect"
+        typer.echo(f"{folder}: trained" + (f"; next: telltale export {folder}" if detects else ""))
 
 
 def evaluate(
