@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from telltale import catalog, detector
-from telltale.detector import Detector
+from telltale.detector import Detector, quality
 from telltale.detector.quality import MEASURE, Rater
 from telltale.engine import sha256
 from telltale.records import Region
@@ -71,3 +71,45 @@ def test_low_quality_is_cannot_tell(
     assert 0 < found.quality[MEASURE] < 1
     if not tells:
         assert "its visual quality, by a proxy, is" in found.notes[0]
+
+
+def test_the_shipped_rater_sees_what_pictures_suffer() -> None:
+    cv2 = pytest.importorskip("cv2")
+    assert cv2
+    from telltale.data.synth.distortions import distort
+    from telltale.media import read_picture
+
+    rater = Rater(1)
+    pixels = read_picture(MEDIA / "astronaut.jpg").pixels
+    untouched = rater.rate(pixels)
+    assert 0.95 < untouched <= 1
+    for kind in ("gaussian_blur", "white_noise", "jpeg", "impulse_noise", "pixelate"):
+        rng = np.random.default_rng(0)
+        rates = [rater.rate(distort(kind, pixels, level, rng)) for level in (1, 3, 5)]
+        assert rates == sorted(rates, reverse=True)
+        assert rates[-1] < untouched - 0.1
+    rng = np.random.default_rng(1)
+    dark = [rater.rate(np.full((40, 50, 3), value, np.uint8)) for value in (0, 128, 255)]
+    noise = rater.rate(rng.integers(0, 256, (130, 140, 3), dtype=np.uint8))
+    assert all(0 <= rate <= 1 for rate in (*dark, noise))
+
+
+def test_a_forgery_under_noise_is_cannot_tell() -> None:
+    pytest.importorskip("cv2")
+    from telltale.data.synth.distortions import distort
+    from telltale.media import read_picture
+
+    pixels = read_picture(MEDIA / "forged_swap.jpg").pixels
+    detector = Detector.load("vit_lora_scl", threads=1)
+    (clear,) = detector.detect(pixels, survival=False)
+    noisy = distort("white_noise", pixels, 4, np.random.default_rng([0, 0, 0]))
+    (hidden,) = detector.detect(noisy, survival=False)
+    assert clear.verdict == "yes"
+    assert hidden.score < detector.weights.threshold - detector.weights.doubt  # would be a "no"
+    assert hidden.verdict == "can't tell"
+    assert any("visual quality" in note for note in hidden.notes)
+
+
+def test_the_network_waits_for_the_first_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "session", lambda path, threads: pytest.fail("too early"))
+    assert Rater(1).side == 128

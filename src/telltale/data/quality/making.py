@@ -6,6 +6,7 @@ full-reference measure says of it beside the picture as it was.
 
 import csv
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ def distorted(
 def _fsim(one: Pixels, other: Pixels) -> float:
     """FSIM with colour (Zhang et al., IEEE TIP 2011) of two pictures of one size."""
     try:
-        import piq
+        piq = import_module("piq")  # it has no types
     except ModuleNotFoundError:
         raise ValueError("the proxy fsim needs piq: pip install piq") from None
     import torch

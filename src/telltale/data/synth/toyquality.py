@@ -71,4 +71,4 @@ def _reference(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         stripes = np.sin((np.cos(angle) * y - np.sin(angle) * x) * rng.uniform(40, 200))
         made = colour + (0.15 * stripes[..., None] if number == 0 else 0.3 * (picture - 0.5))
         picture = np.where(inside[..., None], made, picture)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(picture, 0, 1) * 255), np.uint8)
