@@ -2,11 +2,13 @@ import inspect
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from telltale.pictures.fpr_iqa import FPR, Coupling, Invertible, cut, drawn, pooled, start
 from telltale.recipe import in_force, read_recipe
@@ -195,8 +197,8 @@ def test_says_what_it_wants() -> None:
 
 
 def test_it_trains_by_its_recipe_and_is_kept_by_rank_correlation(tmp_path: Path) -> None:
-    settings = {"method.width": 2, "data.scenes": 4, "data.size": 64, "method.patches": 1}
-    settings |= {"data.validation": 20, "fit.steps": 4, "fit.every": 2}
+    settings = {"method.width": 2, "data.scenes": 4, "data.size": 64, "method.cell": 64}
+    settings |= {"data.validation": 20, "fit.steps": 4, "fit.warmup": 1, "fit.every": 2}
     run = train("fpr_iqa", recipe="toy", settings=settings, run=tmp_path / "run")
     log = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
     assert ["val_srcc" in record for record in log] == [False, True, False, True]
@@ -210,3 +212,24 @@ def test_the_papers_recipe_has_the_papers_values() -> None:
     usual = {p.name: p.default for p in inspect.signature(FPR).parameters.values()}
     assert plan.method == usual
     assert (plan.fit.lr, plan.fit.weight_decay, plan.data.batch) == (1e-4, 1e-4, 32)
+
+
+def test_the_papers_recipe_runs_on_the_databases_layout(tmp_path: Path) -> None:
+    folder, rng = tmp_path / "kadid", np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    lines = ["dist_img,ref_img,dmos,var"]
+    for number in range(1, 6):
+        names = [f"I0{number}.png", *(f"I0{number}_01_0{level}.png" for level in (1, 2))]
+        for name in names:
+            pixels = rng.integers(0, 256, (64, 70, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / name)
+        lines += [f"{names[k]},{names[0]},{5 - k},0.1" for k in (1, 2)]
+    (folder / "dmos.csv").write_text("\n".join(lines) + "\n")
+    settings = {"method.width": 2, "method.patches": 1, "data.batch": 4, "data.size": 64}
+    settings |= {"data.workers": 0, "fit.steps": 2, "fit.every": 1}
+    run = train(
+        "fpr_iqa", recipe="paper", data=f"kadid10k:{folder}", settings=settings, run=tmp_path / "r"
+    )
+    about = json.loads((run / "run.json").read_text())["data"]
+    assert (about["train"], about["val"]) == (6 + 1, 2)  # three references and a pristine picture
+    assert about["kinds"] == ["01"]
