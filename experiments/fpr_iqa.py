@@ -10,12 +10,12 @@ networks see what a picture has beyond its local mean: on pictures as they are n
 share of test patches whose pseudo-reference is nearer to the true reference's feature than the
 hallucinated distortion is.
 
-Found (3 seeds, 600 steps): rank correlations of 0.68 ± 0.03 without the triplets and 0.66 ± 0.05 for
-the no-reference branch alone. FPR itself has 0.68 and 0.64 in two seeds; in the other it has not
-yet left the plateau at which all pictures get about the same score (-0.12), so its mean is 0.40 ±
-0.45. With half the steps, tried on two of the seeds, the arm without triplets was on it too in that
-one. That each part adds to the correlation, as the paper has it, does not show at this size. What
-the triplets are for does: the pseudo-reference is the nearer of the two for 67 ± 12 % of the
+Found (3 seeds, 600 steps): rank correlations of 0.68 ± 0.03 without the triplets and 0.66 ± 0.05
+for the no-reference branch alone. FPR itself has 0.68 and 0.64 in two seeds; in the other it has
+not yet left the plateau at which all pictures get about the same score (-0.12), so its mean is 0.40
+± 0.45. With half the steps, tried on two of the seeds, the arm without triplets was on it too in
+that one. That each part adds to the correlation, as the paper has it, does not show at this size.
+What the triplets are for does: the pseudo-reference is the nearer of the two for 67 ± 12 % of the
 patches, without them for 25 ± 28 %.
 
 Writes results/fpr_iqa.json and .png. A run that was stopped goes on with the next seed.
