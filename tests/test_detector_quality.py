@@ -48,6 +48,12 @@ def test_a_rate_is_the_mean_over_crops_of_a_region(rater: Rater) -> None:
     assert rater.rate(pixels, Region(60, 0, 60, 100)) == pytest.approx(0.0)
     # Crops of 32 from 0, 44 and 88: dark, half dark at 60 (16 of 32 columns), bright.
     assert rater.rate(pixels) == pytest.approx(1 - (0.2 + 0.6 + 1.0) / 3)
+    middle = np.zeros((96, 96, 3), np.uint8)
+    middle[32:64, 32:64] = 255  # one of the five black fields of a 3 × 3 board
+    assert rater.rate(middle) == pytest.approx(0.8)
+    middle[:32, 32:64] = 255  # a white field
+    assert rater.rate(middle) == pytest.approx(0.8)
+    assert rater.rate(middle[:32]) == pytest.approx(1 - 1 / 3)  # a single row, all of it
     assert rater.rate(pixels[:5, :7]) == pytest.approx(0.8)  # mirrored to a whole crop
     assert rater.rate(pixels, Region(-50, -50, 40, 40)) == pytest.approx(0.8)
 

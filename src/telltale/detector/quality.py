@@ -53,15 +53,22 @@ class Rater:
     def rate(self, pixels: NDArray[np.uint8], region: Region | None = None) -> float:
         """Estimated FSIM in [0, 1] of a picture (H, W, 3), or of a region's upright box in it.
 
-        The mean over at most 3 × 3 crops at the picture's own resolution, spread evenly: shrinking
-        would hide what is measured. What is smaller than a crop is mirrored at its edges.
+        The mean over crops at the picture's own resolution, the black fields of a chessboard of at
+        most 3 × 3 that are spread evenly: shrinking would hide what is measured. What is smaller
+        than a crop is mirrored at its edges.
         """
         part = pixels if region is None else _box(pixels, region)
         missing = [(0, max(0, self.side - n)) for n in part.shape[:2]]
         if any(after for _, after in missing):
             part = np.pad(part, [*missing, (0, 0)], "symmetric")
         rows, columns = (_places(n, self.side) for n in part.shape[:2])
-        crops = [part[y : y + self.side, x : x + self.side] for y in rows for x in columns]
+        narrow = min(len(rows), len(columns)) == 1  # a single row or column is taken whole
+        crops = [
+            part[y : y + self.side, x : x + self.side]
+            for i, y in enumerate(rows)
+            for j, x in enumerate(columns)
+            if narrow or (i + j) % 2 == 0
+        ]
         batch = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 255
         (impaired,) = self.network.run(None, {"images": batch})
         return float(np.clip(1 - np.mean(impaired, dtype=np.float64) / 100, 0, 1))
