@@ -61,8 +61,7 @@ def show(found: "Faithfulness") -> None:
     """Print the test's table, what to know of it, and the card's line."""
     from rich.console import Console
 
-    from telltale.explaining import to_table
-    from telltale.explaining.measuring import card_line
+    from telltale.explaining import card_line, to_table
 
     console = Console()
     console.print(to_table(found))

@@ -148,7 +148,8 @@ class Blocks(nn.Module):
         flat = colours.mean(-1, keepdim=True)
         if how == "mean":
             flat = flat.mean(1, keepdim=True)
-        return flat.expand_as(colours).flatten(2)
+        filling: Tensor = flat.expand_as(colours).flatten(2)
+        return filling
 
 
 def as_logits(answer: Any) -> Tensor:  # noqa: ANN401  # Evidence or a tensor

@@ -6,15 +6,15 @@ from telltale.explaining.measuring import (
     Measured,
     explain,
     faithfulness,
-    to_json,
-    to_table,
 )
 from telltale.explaining.page import write_page
+from telltale.explaining.tables import card_line, to_json, to_table
 
 __all__ = [
     "Explained",
     "Faithfulness",
     "Measured",
+    "card_line",
     "explain",
     "faithfulness",
     "to_json",

@@ -1,21 +1,17 @@
 """The violation test of a detector's explanations, and the maps with what it found."""
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telltale.data.manifest import read_manifest
-from telltale.explaining.opening import OWN, Opened, opened
+from telltale.explaining.opening import Opened, opened
 from telltale.media import find_media
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number -> the items
 Floats = NDArray[np.float32]
@@ -34,7 +30,8 @@ class Measured:
         low: Of the 95 % interval, Wilson's over pictures.
         high: The same interval's other end.
         still: Share of changes below 1e-6: of these the test says nothing.
-        comprehensiveness: Mean fall of the called class's probability without the top features.
+        comprehensiveness: Mean fall of the called class's probability without the top features;
+            NaN if it was not measured.
         sufficiency: The same without the lowest.
         by_removal: Violation by each way of removing.
         trust: "yes", "no" or "not settled"; see :func:`faithfulness`.
@@ -117,7 +114,7 @@ def faithfulness(
     Raises:
         ValueError: That names the file or setting, and says what is wanted.
     """
-    return _tested(opened(what, grid), data, split, on, pictures, track)
+    return _tested(opened(what, grid), data, split, on, pictures, track, shares=True)
 
 
 def explain(
@@ -156,7 +153,7 @@ def explain(
     model = opened(what, grid)
     crops = [model.crop(path, on) for path in paths]  # wrong ones are said before the test
     tests = list(paths) if data is None and model.validation is None else data
-    found = _tested(model, tests, split, on, pictures, track)
+    found = _tested(model, tests, split, on, pictures, track, shares=False)
     made = []
     for path, crop in zip(paths, crops, strict=True):
         sample = torch.from_numpy(crop)[None]
@@ -170,13 +167,15 @@ def explain(
     return made, found
 
 
-def _tested(
+def _tested(  # what a test is made of
     model: Opened,
     data: Path | str | Sequence[Path] | None,
     split: str,
     on: str,
     pictures: int,
     track: Track,
+    *,
+    shares: bool,
 ) -> Faithfulness:
     import torch
 
@@ -191,9 +190,8 @@ def _tested(
     made: dict[str, list[Any]] = {method: [] for method in model.ways}
     for batch in track(batches, len(batches)):
         for method, way in model.ways.items():
-            made[method].append(
-                violations(model.subject, way.explain, batch, removals=way.removals)
-            )
+            given = {"removals": way.removals, "shares": shares}
+            made[method].append(violations(model.subject, way.explain, batch, **given))
     rows = [_measured(method, together(made[method]), len(images)) for method in model.ways]
     rows.sort(key=lambda row: (row.violation, row.still))
     return Faithfulness(model.name, name, len(images), tuple(rows), (*model.notes, *notes))
@@ -259,42 +257,3 @@ def _paths(data: Path | str | Sequence[Path], split: str) -> tuple[str, list[Pat
 
 def _spaced(count: int, wanted: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
-
-
-def to_json(found: Faithfulness) -> str:
-    """All figures as JSON."""
-    return json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n"
-
-
-def card_line(found: Faithfulness) -> str:
-    """The line that a card of weights carries on the heat map of a scan; empty without one."""
-    for row in found.rows:
-        if row.method == OWN:
-            return (
-                f'heatmap = {{ method = "{OWN}", violation = {row.violation:.3f}, '
-                f"pictures = {found.pictures} }}"
-            )
-    return ""
-
-
-def to_table(found: Faithfulness) -> "Table":
-    """The figures for a terminal."""
-    from rich.table import Table
-
-    table = Table(title=f"{found.model} on {found.pictures} pictures of {found.data}")
-    for number, name in enumerate(_columns()):
-        table.add_column(name, justify="left" if not number else "right")
-    for cells in _cells(found.rows):
-        table.add_row(*cells)
-    return table
-
-
-def _columns() -> tuple[str, ...]:
-    return ("explanation", "violates", "95 %", "still", "compr.", "suff.", "trust")
-
-
-def _cells(rows: Iterable[Measured]) -> Iterator[tuple[str, ...]]:
-    for it in rows:
-        numbers = (it.still, it.comprehensiveness, it.sufficiency)
-        interval = f"{it.low:.2f}–{it.high:.2f}"
-        yield (it.method, f"{it.violation:.2f}", interval, *(f"{n:.2f}" for n in numbers), it.trust)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from telltale.explaining.measuring import Explained, Faithfulness, Measured
+from telltale.explaining.tables import cells, columns
 from telltale.report.drawing import data_uri, thumbnail
 from telltale.runs import replace_text
 
@@ -56,12 +57,9 @@ def _page(made: Sequence[Explained], found: Faithfulness) -> Iterator[str]:
                 yield _figure(base, layer, _caption(row), "no" if row.trust == "no" else "")
         yield "</div>"
     yield "<h2>The test</h2><table><tr>"
-    names = ("explanation", "violates", "95 %", "still", "comprehensiveness", "sufficiency")
-    yield "".join(f"<th>{name}</th>" for name in names) + "<th>trust</th></tr>"
+    yield "".join(f"<th>{name}</th>" for name in columns(found)) + "</tr>"
     for row in found.rows:
-        cells = [escape(row.method), f"{row.violation:.2f}", f"{row.low:.2f}–{row.high:.2f}"]
-        cells += [f"{n:.2f}" for n in (row.still, row.comprehensiveness, row.sufficiency)]
-        yield "<tr>" + "".join(f"<td>{cell}</td>" for cell in [*cells, row.trust]) + "</tr>"
+        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(found, row)) + "</tr>"
     yield "</table>"
     yield (
         '<p class="soft">Still: share of removals that changed nothing. Trust: yes if the interval '
