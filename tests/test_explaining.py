@@ -25,14 +25,14 @@ SHORT += ("--set", "fit.schedule=constant", "--set", "fit.warmup=0")
 
 def trained(slug: str, folder: Path, run: Run) -> Path:
     words = ("train", slug, "--recipe", "toy", "--run", folder, *SHORT)
-    code, _, err = run(*words, "--set", "data.validation=16", "--quiet")
+    code, _, err = run(*words, "--set", "data.validation=4", "--quiet")
     assert code == 0, err
     return folder
 
 
 def test_a_run_is_explained_on_one_page(tmp_path: Path, run: Run) -> None:
     folder, out = trained("vit_lora_scl", tmp_path / "run", run), tmp_path / "e.html"
-    words = ("explain", ASTRONAUT, "--detector", folder, "--on", "crops", "--count", 4)
+    words = ("explain", ASTRONAUT, "--detector", folder, "--on", "crops", "--count", 2)
     code, text, err = run(*words, "--out", out)
     assert code == 0, err
     for name in ("raw attention", "transformer attribution", "partial LRP", "rollout", "grad-cam"):
@@ -41,7 +41,7 @@ def test_a_run_is_explained_on_one_page(tmp_path: Path, run: Run) -> None:
     assert page.count("<figure") == 1 + 10  # as given, and all maps but the random one
     assert "http" not in page.replace("http-equiv", "")
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', page))
-    assert "4 pictures of the run&#x27;s validation data" in page
+    assert "2 pictures of the run&#x27;s validation data" in page
 
 
 def test_maps_and_figures_from_python(tmp_path: Path, run: Run) -> None:
@@ -65,7 +65,7 @@ def test_maps_and_figures_from_python(tmp_path: Path, run: Run) -> None:
 
 def test_a_network_without_attention(tmp_path: Path, run: Run) -> None:
     folder = trained("recapture", tmp_path / "run", run)
-    found = faithfulness(folder, pictures=4)
+    found = faithfulness(folder, pictures=2)
     methods = {row.method for row in found.rows}
     assert {"input × gradient", "integrated gradients", "occlusion"} <= methods
     assert found.of("occlusion").by_removal.keys() == {"zero", "flat"}  # not the one it is made by

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from telltale.explain.changes import as_given, change, probabilities
+from telltale.explain.changes import Before, as_given, change, probabilities
 from telltale.explain.maps import EXPLAINERS, Explainer, Subject, Trace
 from telltale.explain.subjects import removals_of, traced
 from telltale.losses import want_labels
@@ -116,6 +116,7 @@ def violations(
     *,
     removals: Sequence[str] | None = None,
     shares: bool = True,
+    before: Before | None = None,
 ) -> Verdict:
     """The violation test of an explanation on samples, or of weights (B, n) that were made before.
 
@@ -128,12 +129,13 @@ def violations(
         weights: (B, n).
         removals: By default all that the subject bears. What occlusion made it cannot violate.
         shares: Whether to measure comprehensiveness and sufficiency, nine removals in ten.
+        before: What the subject says of these samples as they are, if it was asked already.
     """
     w = (explain(subject, samples) if weights is None else weights).double()
     ways = removals_of(subject) if removals is None else tuple(removals)
     if not ways:
         raise ValueError("want a removal or more, got none")
-    before = as_given(subject, samples)
+    before = as_given(subject, samples) if before is None else before
     count = w.shape[1]
     strongest = w.abs().argmax(1, keepdim=True)
     keep = torch.ones_like(w).scatter(1, strongest, 0.0).to(before.features.dtype)

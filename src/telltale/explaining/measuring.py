@@ -179,6 +179,7 @@ def _tested(  # what a test is made of
 ) -> Faithfulness:
     import torch
 
+    from telltale.explain.changes import as_given
     from telltale.explain.faithfulness import together, violations
 
     if pictures < 1 or on not in ("pictures", "crops"):
@@ -189,9 +190,17 @@ def _tested(  # what a test is made of
     batches = [torch.from_numpy(images[k : k + BATCH]) for k in range(0, len(images), BATCH)]
     made: dict[str, list[Any]] = {method: [] for method in model.ways}
     for batch in track(batches, len(batches)):
+        before = as_given(model.subject, batch)
         for method, way in model.ways.items():
-            given = {"removals": way.removals, "shares": shares}
-            made[method].append(violations(model.subject, way.explain, batch, **given))
+            one = violations(
+                model.subject,
+                way.explain,
+                batch,
+                removals=way.removals,
+                shares=shares,
+                before=before,
+            )
+            made[method].append(one)
     rows = [_measured(method, together(made[method]), len(images)) for method in model.ways]
     rows.sort(key=lambda row: (row.violation, row.still))
     return Faithfulness(model.name, name, len(images), tuple(rows), (*model.notes, *notes))
