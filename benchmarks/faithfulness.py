@@ -5,7 +5,8 @@
 Every explanation of the catalogue is made and tested on drawn pictures, by all three removals: one
 explanation and three answers each. The bare passes are those of the same network as it stands,
 with fused attention and nothing recorded: as many forward, and forward and backward, passes as the
-test needs, one token more where a slice has one fewer. What is more in the test is what looking inside costs.
+test needs, one token more where a slice has one fewer. What the test takes more is what looking
+inside costs.
 
 Writes nothing; prints seconds of both and their ratio. Measured on two cores (``--threads 1``): see
 docs/explanations.md.

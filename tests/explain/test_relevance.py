@@ -107,6 +107,30 @@ def test_relevance_on_attention_by_hand() -> None:
     torch.testing.assert_close(found[:, 0, 0], wanted, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize("turned", [1.0, -1.0])
+def test_a_detector_with_one_logit_is_explained_as_two_classes(turned: float) -> None:
+    """A difference of two logits, and a single one: each called class from its own side."""
+    torch.manual_seed(0)
+    two, x = nn.Linear(6, 2, bias=False), torch.rand(5, 6)
+    one = nn.Linear(6, 1, bias=False)
+    with torch.no_grad():
+        one.weight.copy_(turned * two.weight[:1])
+    given = x.clone().requires_grad_(True)
+    with Relevance():
+        y = two(given)
+        contrast = y[:, 0] - y[:, 1]
+        alone = one(given)
+    start = torch.zeros(5, 2)
+    start[:, 0 if turned > 0 else 1] = 1
+    (wanted,) = torch.autograd.grad(y, given, start, retain_graph=True)
+    (found,) = torch.autograd.grad(contrast, given, torch.full((5,), turned))
+    torch.testing.assert_close(found, wanted)
+    (found,) = torch.autograd.grad(alone, given, torch.full((5, 1), turned))
+    first = two.weight[:1].detach()
+    share = torch.where(first * x > 0, first * x, torch.zeros(()))
+    torch.testing.assert_close(found, share / share.sum(1, keepdim=True))
+
+
 def test_9_attention_gradient_of_the_probability() -> None:
     """α_i p_c (1 - p_c) (w_c - w_o)·h_i, by autograd and by differences in a free α."""
     model, x = Additive().double(), torch.randn(3, 4, 5, dtype=torch.float64)

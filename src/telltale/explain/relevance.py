@@ -3,6 +3,7 @@
     linear      Z = x⁺W⁺ + x⁻W⁻,  R_in = x⁺(W⁺ᵀ s) + x⁻(W⁻ᵀ s),  s = R / Z
     sum         x_i R / (x_1 + x_2), scaled so that the parts share R as their absolute sums do
     product     half of x ∂(x y)/∂x · R / (x y) to each operand
+    difference  of two logits: R > 0 to the first, R < 0, as -R, to the second
     softmax, GELU, tanh, norms, dropout, constant factors: R passes
 
     partial LRP               mean_h R^A of the last layer
@@ -16,7 +17,9 @@ carried exactly.
 Source: Chefer, Gur, Wolf, "Transformer Interpretability Beyond Attention Visualization", CVPR 2021,
 arXiv:2012.09838; Voita et al., ACL 2019 (partial LRP); rules as in Liu et al., arXiv:2201.12114.
 Assumed: sums are shared sample by sample.
-Departures: a detector with one logit starts with its contrast, +½ and -½ of that logit.
+Departures: a detector's answer is one logit. If it is the difference of two, relevance starts at
+that of the called class, as the paper's does; if it is a linear layer's only one and the other
+class is called, its weights are turned round.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,6 +38,7 @@ PASSED = {"softmax", "log_softmax", "gelu", "relu", "tanh", "silu", "sigmoid", "
 PASSED |= {"dropout", "masked_fill", "contiguous", "clone", "to"}
 SUMS = {"add", "__add__", "__radd__", "__iadd__", "add_"}
 PRODUCTS = {"matmul", "__matmul__", "bmm"}
+DIFFERENCES = {"sub", "__sub__", "subtract"}
 FACTORS = {"mul", "__mul__", "__rmul__", "__imul__", "mul_", "div", "__truediv__", "true_divide"}
 
 
@@ -60,6 +64,8 @@ class Relevance(TorchFunctionMode):
                 return Product.apply(torch.matmul, *carriers)
             if name in FACTORS and len(carriers) == 2 and "mul" in name:
                 return Product.apply(torch.mul, *carriers)
+            if name in DIFFERENCES and len(carriers) == 2:
+                return Difference.apply(*carriers)
             if name in SUMS and len(carriers) == 2 and carriers[0].shape == carriers[1].shape:
                 return Sum.apply(*carriers)
             if name in PASSED | SUMS | FACTORS and len(carriers) == 1:
@@ -78,10 +84,22 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
-        up, down = weight.clamp(min=0), weight.clamp(max=0)
-        more, less = x.clamp(min=0), x.clamp(max=0)
-        share = divided(given[0], F.linear(more, up) + F.linear(less, down))
-        return more * (share @ up) + less * (share @ down), None, None
+        if weight.shape[0] > 1:
+            return _like_signs(x, weight, given[0]), None, None
+        pro = _like_signs(x, weight, given[0].clamp(min=0))
+        return pro + _like_signs(x, -weight, (-given[0]).clamp(min=0)), None, None
+
+
+class Difference(torch.autograd.Function):
+    """Whichever of two logits speaks for the called class."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:  # noqa: ANN401
+        return x - y
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        return given[0].clamp(min=0), (-given[0]).clamp(min=0)
 
 
 class Sum(torch.autograd.Function):
@@ -179,6 +197,14 @@ def divided(above: Tensor, below: Tensor) -> Tensor:
     """The quotient, 0 where there is nothing to divide by."""
     safe = below + torch.where(below < 0, -SMALL, SMALL)
     return torch.where(below == 0, torch.zeros_like(above), above / safe)
+
+
+def _like_signs(x: Tensor, weight: Tensor, arrived: Tensor) -> Tensor:
+    """The linear rule: what inputs and weights of one sign contribute."""
+    up, down = weight.clamp(min=0), weight.clamp(max=0)
+    more, less = x.clamp(min=0), x.clamp(max=0)
+    share = divided(arrived, F.linear(more, up) + F.linear(less, down))
+    return more * (share @ up) + less * (share @ down)
 
 
 def _carries(it: object) -> bool:
