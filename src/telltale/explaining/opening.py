@@ -35,6 +35,7 @@ class Opened:
 
     Args:
         name: What it was called by.
+        claim: What class 1 asserts, of a detector; empty of other networks.
         subject: The model, as the explanations see it.
         ways: Explanations by name.
         side: S of the pictures in pixels.
@@ -45,6 +46,7 @@ class Opened:
     """
 
     name: str
+    claim: str
     subject: "Subject"
     ways: Mapping[str, Way]
     side: int
@@ -128,7 +130,8 @@ def _of_run(run: Path, grid: int | None) -> Opened:
         ways = {name: Way(made) for name, made in ALL.items()}
         notes = ["features are patches; removed by: " + ", ".join(subject.removals)]
     ways |= _own(network, side, grid)
-    return Opened(str(run), subject, ways, side, grid, looker, validation, tuple(notes))
+    claim = card.claim if card.verb == "detect" else ""
+    return Opened(str(run), claim, subject, ways, side, grid, looker, validation, tuple(notes))
 
 
 def _of_blocks(subject: Any, network: "nn.Module") -> dict[str, Way]:  # noqa: ANN401  # Blocks
@@ -238,7 +241,8 @@ def _of_file(what: str | Path | None, grid: int | None) -> Opened:
         "blocks of pixels",
     )
     name = detector.card.slug if what is None else str(what)
-    return Opened(name, subject, ways, size, subject.grid, detector.looker, None, notes)
+    claim, looker = detector.card.claim, detector.looker
+    return Opened(name, claim, subject, ways, size, subject.grid, looker, None, notes)
 
 
 def _looker(side: int, shown: Mapping[str, Any]) -> "Looker":

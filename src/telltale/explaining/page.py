@@ -22,6 +22,7 @@ border-bottom:1px solid #ccc}th:first-child,td:first-child{text-align:left}
 .maps{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:1rem}
 figure{margin:0}.view{position:relative;aspect-ratio:1}
 .view img{position:absolute;width:100%;height:100%}
+.view img:first-child:not(:last-child){filter:grayscale(1) brightness(1.15) contrast(.6)}
 figcaption b{display:block}.no{opacity:.65}.soft{color:#555}
 @media (prefers-color-scheme:dark){body{color:#eee;background:#161616}.soft{color:#aaa}
 th,td{border-color:#444}}
@@ -48,7 +49,7 @@ def _page(made: Sequence[Explained], found: Faithfulness) -> Iterator[str]:
         f"The one with the fewest violations is {escape(found.best().method)}.</p>"
     )
     for one in made:
-        yield f"<h2>{escape(str(one.path))}: class {one.called}, probability {one.score:.2f}</h2>"
+        yield f"<h2>{escape(str(one.path))}: {_called(one, found)}, {one.score:.2f}</h2>"
         base = thumbnail(np.rint(one.crop.transpose(1, 2, 0) * 255).astype(np.uint8), 320)
         yield '<div class="maps">' + _figure(base, "", "<b>as given</b>", "")
         for row in found.rows:
@@ -67,6 +68,13 @@ def _page(made: Sequence[Explained], found: Faithfulness) -> Iterator[str]:
     )
     yield "".join(f'<p class="soft">{escape(note)}</p>' for note in found.notes)
     yield "</body></html>"
+
+
+def _called(one: Explained, found: Faithfulness) -> str:
+    """The class that maps speak for, in words."""
+    if not found.claim:
+        return f"class {one.called}"
+    return escape(f"that {found.claim}" if one.called else f"not that {found.claim}")
 
 
 def _caption(row: Measured) -> str:
