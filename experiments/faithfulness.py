@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from toy import RESULTS, Figures, draw, over_seeds
 
-from telltale.explain.faithfulness import removed, violations
+from telltale.explain.faithfulness import violations
 from telltale.explain.maps import EXPLAINERS, Trace
+from telltale.explain.subjects import removed
 from telltale.fit import adam, fit
 
 SHOWN = ("random", "raw attention", "attention norm", "attention × gradient", "input × gradient")

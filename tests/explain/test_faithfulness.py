@@ -6,14 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from telltale.explain.faithfulness import (
-    ViolationTest,
-    as_given,
-    change,
-    eager,
-    removed,
-    violations,
-)
+from telltale.explain.changes import as_given, change
+from telltale.explain.faithfulness import ViolationTest, violations
 from telltale.explain.maps import (
     EXPLAINERS,
     Trace,
@@ -24,6 +18,7 @@ from telltale.explain.maps import (
     raw_attention,
     rollout,
 )
+from telltale.explain.subjects import eager, removed
 from telltale.nn.backbones import backbone
 
 pytestmark = pytest.mark.usefixtures("one_thread")

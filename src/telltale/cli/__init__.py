@@ -14,6 +14,7 @@ from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
 from telltale.cli.certifying import certify
 from telltale.cli.describing import describe
+from telltale.cli.explaining import explain
 from telltale.cli.finding import find
 from telltale.cli.listing import doctor, methods
 from telltale.cli.protecting import protect
@@ -50,7 +51,7 @@ def options(
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 RESEARCH = (prepare, train, evaluate, stress, protect, export, synth, m3fas_signal)
-for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe, certify):
+for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe, certify, explain):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

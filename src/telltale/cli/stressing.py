@@ -33,9 +33,15 @@ def stress(  # noqa: PLR0913  # an option each
     workers: Annotated[
         int | None, typer.Option(help="Files to work on at once.", show_default="the cores")
     ] = None,
+    faithfulness: Annotated[
+        bool, typer.Option("--faithfulness", help="Test its explanations instead.")
+    ] = False,
+    count: Annotated[int, typer.Option(help="Pictures for --faithfulness.")] = 100,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Measure how a detector's AUC falls as pictures get worse: curves and tables."""
+    if faithfulness:
+        return _faithfulness(what, data, split, on, count, out, quiet=quiet)
     from rich.console import Console
 
     from telltale import stress as test
@@ -53,7 +59,7 @@ def stress(  # noqa: PLR0913  # an option each
     )
     paths = [] if out is None else test.write(found, out)
     if quiet:
-        return
+        return None
     console = Console()
     for table in test.to_tables(found):
         console.print(table)
@@ -61,6 +67,33 @@ def stress(  # noqa: PLR0913  # an option each
         console.print(f"- {note}", markup=False, highlight=False)
     for path in paths:
         typer.echo(f"telltale: {path}", err=True)
+    return None
+
+
+def _faithfulness(  # what the command was given
+    what: list[str], data: str, split: str, on: str, count: int, out: Path | None, *, quiet: bool
+) -> None:
+    """The violation table of each detector's explanations."""
+    from telltale import explaining
+    from telltale.cli.explaining import show, track
+    from telltale.runs import replace_text
+
+    for name in what:
+        found = explaining.faithfulness(
+            name,
+            data,
+            split=split,
+            on=on,
+            pictures=count,
+            track=(lambda items, number: items) if quiet else track,
+        )
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            path = out / f"faithfulness_{Path(name).stem}.json"
+            replace_text(path, explaining.to_json(found))
+            typer.echo(f"telltale: {path}", err=True)
+        if not quiet:
+            show(found)
 
 
 def _track(items: Iterable[Any], count: int) -> Iterator[Any]:

@@ -243,7 +243,7 @@ class Detector:
             heatmap=None if heatmap is None else self.calibration.score(heatmap).astype(np.float32),
             survival=survival,
             quality=quality,
-            notes=(*reasons, *notes),
+            notes=(*reasons, *notes, *self.weights.mapped(heatmap)),
             **self._terms(),
             **rest,
         )

@@ -9,25 +9,31 @@ attention, cannot say that a feature speaks against the class, and violate where
 
     comprehensiveness   mean Δ when the top 5, 10, 20, 50 % are removed
     sufficiency         mean Δ when the lowest 50, 80, 90, 95 % are removed
+    AUC-TP              area under the accuracy when the top 0 to 90 % are removed
+    rank correlation    of |w| with what each feature's removal does to all classes
 
 Source: Liu, Li, Guo, Kong, Li, Wang, "Rethinking Attention-Model Explainability through
 Faithfulness Violation Test", ICML 2022, arXiv:2201.12114.
 Assumed: p in float64, so that saturated models do not hide a change.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from telltale.explain.changes import Before, as_given, change, probabilities
 from telltale.explain.maps import EXPLAINERS, Explainer, Subject, Trace
+from telltale.explain.subjects import removals_of, traced
 from telltale.losses import want_labels
-from telltale.nn.vit import Attention, ViT
+from telltale.metrics.quality import srcc
+from telltale.nn.vit import ViT
 
-REMOVALS = ("zero", "slice", "attention")
 TOP, LOW = (0.05, 0.1, 0.2, 0.5), (0.5, 0.8, 0.9, 0.95)
+TP_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STILL = 1e-6  # a change below this says that the model is saturated
 
 
@@ -56,6 +62,8 @@ class ViolationTest(nn.Module):
 
     lead = 1
 
+    backbone: ViT
+
     def __init__(self, backbone: nn.Module, *, classes: int = 2) -> None:
         super().__init__()
         if not isinstance(backbone, ViT) or classes < 2:
@@ -80,22 +88,18 @@ class ViolationTest(nn.Module):
 
     def run(self, features: Tensor, keep: Tensor | None = None, how: str = "zero") -> Trace:
         """See :class:`telltale.explain.maps.Subject`."""
-        features, allowed = removed(features, keep, how)
-        first = (self.backbone.cls_token + self.backbone.pos_embed[:, :1]).expand(
-            len(features), -1, -1
-        )
-        x, maps = torch.cat([first, features], 1), []
-        if allowed is not None:
-            allowed = F.pad(allowed, (1, 0), value=1.0)
-        values = x
-        for block in self.backbone.blocks:
-            attention: Attention = block.attn  # type: ignore[assignment]
-            y = block.norm1(x)  # type: ignore[operator]
-            map_, mixed, values = eager(attention, y, allowed)
-            maps.append(map_)
-            x = x + block.ls1(mixed)  # type: ignore[operator]
-            x = x + block.ls2(block.mlp(block.norm2(x)))  # type: ignore[operator]
-        return Trace(self.head(self.backbone.norm(x)[:, 0]), maps, values)
+        if torch.is_grad_enabled() and not features.requires_grad:
+            features = features.detach().requires_grad_(True)
+        return traced(self, self.backbone, self._blank(features), features, keep, how)
+
+    def answer(self, features: Tensor, keep: Tensor | None = None, how: str = "zero") -> Tensor:
+        """The logits alone, by fused attention."""
+        images = self._blank(features)
+        return traced(self, self.backbone, images, features, keep, how, fused=True).logits
+
+    def _blank(self, features: Tensor) -> Tensor:
+        side = self.backbone.shape.size  # nothing but the trunk looks at the images
+        return features.new_zeros(len(features), 3, side, side)
 
     def test(
         self, images: Tensor, explainers: Mapping[str, Explainer] = EXPLAINERS
@@ -104,72 +108,34 @@ class ViolationTest(nn.Module):
         return {name: violations(self, explain, images) for name, explain in explainers.items()}
 
 
-def eager(attention: Attention, x: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Attention map (B, h, N, N), tokens (B, N, C) and each head's values after the projection."""
-    split = attention.qkv(x).view(*x.shape[:2], 3, attention.heads, -1)
-    q, k, v = split.permute(2, 0, 3, 1, 4)
-    scores = q @ k.mT / q.shape[-1] ** 0.5
-    if allowed is not None:
-        scores = scores.masked_fill(allowed[:, None, None] == 0, -torch.inf)
-    found = scores.softmax(-1)
-    mixed: Tensor = attention.proj((found @ v).transpose(1, 2).flatten(2))
-    parts = attention.proj.weight.view(-1, attention.heads, v.shape[-1])  # (C, h, C/h)
-    return found, mixed, torch.einsum("bhnd,chd->bhnc", v, parts)
-
-
-def removed(features: Tensor, keep: Tensor | None, how: str) -> tuple[Tensor, Tensor | None]:
-    """Features (B, n, D) without those that ``keep`` (B, n) drops, and which may be attended to.
-
-    "slice" wants the same number dropped in every sample.
-    """
-    if how not in REMOVALS:
-        raise ValueError(f"want a removal of {', '.join(REMOVALS)}, got {how!r}")
-    if keep is None:
-        return features, None
-    if how == "zero":
-        return features * keep[..., None], None
-    if how == "attention":
-        return features, keep
-    count = int(keep[0].sum())
-    if not bool((keep.sum(1) == count).all()):
-        raise ValueError("want the same number of features cut out of every sample")
-    rows = keep.bool().nonzero()[:, 1].view(len(keep), count)
-    return features.gather(1, rows[..., None].expand(-1, -1, features.shape[-1])), None
-
-
-class Before(NamedTuple):
-    """What a subject says of samples as they are; asked once for all removals."""
-
-    features: Tensor  # (B, n, D)
-    chosen: Tensor  # (B, 1) the predicted class
-    probability: Tensor  # (B, 1) of it, float64
-
-
-@torch.no_grad()
-def as_given(subject: Subject, samples: Tensor) -> Before:
-    """The subject's answer to samples without a removal."""
-    features = subject.features(samples)
-    found = subject.run(features).logits.double().softmax(1)
-    chosen = found.argmax(1, keepdim=True)
-    return Before(features, chosen, found.gather(1, chosen))
-
-
-@torch.no_grad()
-def change(subject: Subject, before: Before, keep: Tensor, how: str) -> Tensor:
-    """Δ (B,): the predicted class's probability before less after a removal."""
-    after = subject.run(before.features, keep, how).logits.double().softmax(1)
-    return (before.probability - after.gather(1, before.chosen)).squeeze(1)
-
-
 def violations(
-    subject: Subject, explain: Explainer, samples: Tensor, weights: Tensor | None = None
+    subject: Subject,
+    explain: Explainer,
+    samples: Tensor,
+    weights: Tensor | None = None,
+    *,
+    removals: Sequence[str] | None = None,
+    shares: bool = True,
+    before: Before | None = None,
 ) -> Verdict:
     """The violation test of an explanation on samples, or of weights (B, n) that were made before.
 
     A product of zero, where weight or change is nothing, is no violation.
+
+    Args:
+        subject: The model.
+        explain: Makes the weights, unless they are given.
+        samples: Whatever the subject takes.
+        weights: (B, n).
+        removals: By default all that the subject bears. What occlusion made it cannot violate.
+        shares: Whether to measure comprehensiveness and sufficiency, nine removals in ten.
+        before: What the subject says of these samples as they are, if it was asked already.
     """
     w = (explain(subject, samples) if weights is None else weights).double()
-    before = as_given(subject, samples)
+    ways = removals_of(subject) if removals is None else tuple(removals)
+    if not ways:
+        raise ValueError("want a removal or more, got none")
+    before = as_given(subject, samples) if before is None else before
     count = w.shape[1]
     strongest = w.abs().argmax(1, keepdim=True)
     keep = torch.ones_like(w).scatter(1, strongest, 0.0).to(before.features.dtype)
@@ -177,23 +143,98 @@ def violations(
     found, still = [], []
     comprehensive: list[Tensor] = []
     sufficient: list[Tensor] = []
-    for how in REMOVALS:
+    for how in ways:
         delta = change(subject, before, keep, how)
         found.append(sign * delta < 0)
         still.append((delta.abs() < STILL).double().mean())
-        for shares, kept, top in ((TOP, comprehensive, True), (LOW, sufficient, False)):
-            for share in shares:
+        for levels, kept, top in ((TOP, comprehensive, True), (LOW, sufficient, False)):
+            for share in levels if shares else ():
                 dropped = min(max(round(share * count), 1), count - 1)
                 rows = w.topk(dropped, 1, largest=top).indices
                 mask = torch.ones_like(w).scatter(1, rows, 0.0).to(keep.dtype)
                 kept.append(change(subject, before, mask, how).mean())
     flags = torch.stack(found)
-    ratios = flags.double().mean(1).tolist()
     return Verdict(
         float(flags.double().mean()),
-        dict(zip(REMOVALS, ratios, strict=True)),
+        dict(zip(ways, flags.double().mean(1).tolist(), strict=True)),
         float(torch.stack(still).mean()),
-        float(torch.stack(comprehensive).mean()),
-        float(torch.stack(sufficient).mean()),
+        float(torch.stack(comprehensive).mean()) if shares else math.nan,
+        float(torch.stack(sufficient).mean()) if shares else math.nan,
         flags,
     )
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict of those on several batches, by the same removals."""
+    if not verdicts or len({tuple(it.by_removal) for it in verdicts}) > 1:
+        raise ValueError("want verdicts by the same removals, one or more")
+    flags = torch.cat([it.violated for it in verdicts], 1)
+    sizes = [it.violated.shape[1] / flags.shape[1] for it in verdicts]
+
+    def mean(values: Iterable[float]) -> float:
+        return math.fsum(size * value for size, value in zip(sizes, values, strict=True))
+
+    return Verdict(
+        float(flags.double().mean()),
+        dict(zip(verdicts[0].by_removal, flags.double().mean(1).tolist(), strict=True)),
+        mean(it.still for it in verdicts),
+        mean(it.comprehensiveness for it in verdicts),
+        mean(it.sufficiency for it in verdicts),
+        flags,
+    )
+
+
+def auc_tp(subject: Subject, weights: Tensor, samples: Tensor, labels: Tensor) -> float:
+    """Area under accuracy when the top 0 to 90 % by signed weight are removed; lower is better.
+
+    Args:
+        subject: The model.
+        weights: (B, n).
+        samples: B of whatever the subject takes.
+        labels: (B,) the true classes.
+    """
+    before, count = as_given(subject, samples), weights.shape[1]
+    areas = []
+    order = weights.argsort(1, descending=True)
+    for how in removals_of(subject):
+        accuracies = [float((before.chosen.squeeze(1) == labels).double().mean())]
+        for share in TP_SHARES:
+            rows = order[:, : min(round(share * count), count - 1)]
+            keep = torch.ones_like(weights).scatter(1, rows, 0.0).to(before.features.dtype)
+            calls = probabilities(subject, before.features, keep, how).argmax(1)
+            accuracies.append(float((calls == labels).double().mean()))
+        areas.append(area(accuracies))
+    return math.fsum(areas) / len(areas)
+
+
+def area(accuracies: Sequence[float]) -> float:
+    """The trapezoids under accuracies at none and at each of ``TP_SHARES``."""
+    places = (0.0, *TP_SHARES)
+    if len(accuracies) != len(places):
+        raise ValueError(f"want {len(places)} accuracies, got {len(accuracies)}")
+    return math.fsum(
+        (places[k + 1] - places[k]) * (accuracies[k] + accuracies[k + 1]) / 2
+        for k in range(len(TP_SHARES))
+    )
+
+
+def rank_correlation(subject: Subject, weights: Tensor, samples: Tensor, limit: int = 20) -> float:
+    """Spearman's ρ of |w| and what each feature's removal does to all classes; higher is better.
+
+    Of each sample the ``limit`` features of largest |w| are removed, one at a time. Samples in
+    which nothing differs have no ranks and do not count; NaN if none is left.
+    """
+    before, size = as_given(subject, samples), weights.abs()
+    order = size.argsort(1, descending=True)[:, :limit]
+    found = []
+    for how in removals_of(subject):
+        effects = []
+        for column in order.T:
+            keep = torch.ones_like(size).scatter(1, column[:, None], 0.0).to(before.features.dtype)
+            after = probabilities(subject, before.features, keep, how)
+            effects.append((before.probabilities - after).abs().mean(1))
+        effect = torch.stack(effects, 1)
+        for w, e in zip(size.gather(1, order).double(), effect, strict=True):
+            if float(w.max()) > float(w.min()) and float(e.max()) > float(e.min()):
+                found.append(srcc(w.numpy(), e.numpy()))
+    return math.fsum(found) / len(found) if found else math.nan

@@ -11,7 +11,7 @@ y is the predicted class's logit. A *subject* is any model that shows what it co
 Source: the list of Liu et al., "Rethinking Attention-Model Explainability through Faithfulness
 Violation Test", ICML 2022, arXiv:2201.12114; Kobayashi et al. 2020 (norms), Sundararajan et al.
 2017 (integrated gradients), Abnar and Zuidema 2020 (rollout), Chefer et al. 2021 (generic).
-Departures: relevance by LRP (partial LRP, transformer attribution) is not here.
+Those by relevance (partial LRP, transformer attribution) are in :mod:`telltale.explain.relevance`.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,9 @@ class Subject(Protocol):
     """A model to explain.
 
     ``lead`` tokens stand before the features (1 for a class token, 0 for none); row 0 of attention
-    is then the reader's. ``features`` gives embeddings (B, n, D) of samples; ``run`` goes on from
+    is then the reader's; ``trail`` tokens, if it says so, after them. ``removals`` are the ways of
+    removing that it bears, all three if it does not say. ``answer``, if there is one, is ``run``
+    for the logits alone. ``features`` gives embeddings (B, n, D) of samples; ``run`` goes on from
     there. ``keep`` (B, n) is 0 where a feature is removed: by setting it to zero, by cutting it out
     of the sequence, or by forbidding attention to it.
     """
@@ -53,7 +55,7 @@ Explainer = Callable[[Subject, Tensor], Tensor]
 def raw_attention(subject: Subject, samples: Tensor) -> Tensor:
     """The last layer's attention, (B, n), 0 or more."""
     trace = subject.run(subject.features(samples))
-    return _row(trace.attention[-1].mean(1), subject).detach()
+    return reader(trace.attention[-1].mean(1), subject).detach()
 
 
 def attention_norm(subject: Subject, samples: Tensor) -> Tensor:
@@ -61,14 +63,33 @@ def attention_norm(subject: Subject, samples: Tensor) -> Tensor:
     trace = subject.run(subject.features(samples))
     last = trace.attention[-1][:, :, 0]  # (B, h, N)
     fetched: Tensor = (last[..., None] * trace.values).sum(1).norm(dim=-1)
-    return fetched[:, subject.lead :].detach()
+    return reader(fetched[:, None], subject).detach()
 
 
 def attention_gradient(subject: Subject, samples: Tensor) -> Tensor:
     """Attention times the gradient of the predicted class, signed, (B, n)."""
     trace = subject.run(subject.features(samples))
     (slope,) = torch.autograd.grad(_predicted(trace.logits), trace.attention[-1])
-    return _row((trace.attention[-1] * slope).sum(1), subject).detach()
+    return reader((trace.attention[-1] * slope).sum(1), subject).detach()
+
+
+def attention_grad_cam(subject: Subject, samples: Tensor) -> Tensor:
+    """Grad-CAM of the last layer's attention: heads by their mean slope, (B, n), 0 or more."""
+    trace = subject.run(subject.features(samples))
+    (slope,) = torch.autograd.grad(_predicted(trace.logits), trace.attention[-1])
+    heads = slope.mean((2, 3), keepdim=True)
+    return reader((trace.attention[-1] * heads).mean(1), subject).clamp(min=0).detach()
+
+
+def attention_times(what: Callable[[Tensor, Tensor], Tensor]) -> Explainer:
+    """A variant of attention × gradient: what to make of the last layer's map and its slope."""
+
+    def explain(subject: Subject, samples: Tensor) -> Tensor:
+        trace = subject.run(subject.features(samples))
+        (slope,) = torch.autograd.grad(_predicted(trace.logits), trace.attention[-1])
+        return reader(what(trace.attention[-1], slope).sum(1), subject).detach()
+
+    return explain
 
 
 def input_gradient(subject: Subject, samples: Tensor) -> Tensor:
@@ -103,7 +124,7 @@ def rollout(subject: Subject, samples: Tensor) -> Tensor:
         joint = step if joint is None else step @ joint
     if joint is None:
         raise ValueError("want a subject with attention, got none")
-    return _row(joint, subject)
+    return reader(joint, subject)
 
 
 def generic(subject: Subject, samples: Tensor) -> Tensor:
@@ -116,7 +137,7 @@ def generic(subject: Subject, samples: Tensor) -> Tensor:
     )
     for attention, slope in zip(trace.attention, slopes, strict=True):
         relevance = relevance + (attention * slope).clamp(min=0).mean(1).detach() @ relevance
-    return _row(relevance, subject)
+    return reader(relevance, subject)
 
 
 def at_random(seed: int = 0) -> Explainer:
@@ -139,6 +160,12 @@ EXPLAINERS: Mapping[str, Explainer] = {
     "integrated gradients": integrated_gradients,
     "rollout": rollout,
     "generic": generic,
+    "grad-cam": attention_grad_cam,
+}
+VARIANTS: Mapping[str, Explainer] = {  # what the gradient's sign and size contribute
+    "attention × |gradient|": attention_times(lambda alpha, slope: alpha * slope.abs()),
+    "attention × sign": attention_times(lambda alpha, slope: alpha * slope.sign()),
+    "gradient": attention_times(lambda alpha, slope: slope),
 }
 
 
@@ -146,6 +173,7 @@ def _predicted(logits: Tensor) -> Tensor:
     return logits.max(1).values.sum()
 
 
-def _row(matrix: Tensor, subject: Subject) -> Tensor:
+def reader(matrix: Tensor, subject: Subject) -> Tensor:
     """What the reading token has for each feature; of a subject without one, the only row."""
-    return matrix[:, 0, subject.lead :]
+    trail = getattr(subject, "trail", 0)
+    return matrix[:, 0, subject.lead : matrix.shape[-1] - trail]

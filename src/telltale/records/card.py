@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+MAPPED = (
+    "the heat map is the network's {method}; removing its strongest place moved the score "
+    "the wrong way in {violation:.0%} of tests on {pictures} pictures"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -21,6 +26,8 @@ class Weights:
         operating_range: Quality measure to ``[low, high]``; outside, the verdict is "can't tell".
         threshold: Score in [0, 1] between "no" and "yes".
         doubt: Half-width of "can't tell" round the threshold, in score.
+        heatmap: What the violation test found of the map that a scan shows: ``method``,
+            ``violation`` (share in [0, 1]) and ``pictures``, how many it was measured on.
     """
 
     file: str
@@ -35,6 +42,7 @@ class Weights:
     doubt: float = 0.1
     source: str = ""
     notice: str = ""
+    heatmap: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("file", "sha256", "license", "trained_on"):
@@ -42,6 +50,17 @@ class Weights:
                 raise ValueError(f"weights {self.file or '(no file)'}: {name} is missing")
         if not 0 < self.threshold < 1 or not 0 <= self.doubt < 0.5:
             raise ValueError(f"weights {self.file}: want threshold in (0, 1) and doubt in [0, 0.5)")
+        if self.heatmap and {*self.heatmap} != {"method", "violation", "pictures"}:
+            raise ValueError(
+                f"weights {self.file}: want method, violation and pictures of the heatmap, "
+                f"got {sorted(self.heatmap)}"
+            )
+
+    def mapped(self, heatmap: object) -> tuple[str, ...]:
+        """What is to be said beside a heat map, if there is one: how often it points wrong."""
+        if heatmap is None or not self.heatmap:
+            return ()
+        return (MAPPED.format(**self.heatmap),)
 
 
 @dataclass(frozen=True, slots=True)

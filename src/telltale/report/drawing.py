@@ -32,7 +32,7 @@ def thumbnail(pixels: Pixels, long_side: int) -> str:
     """Pixels (H, W, 3) as a JPEG data URI of at most ``long_side`` pixels; never enlarged."""
     image = Image.fromarray(pixels)
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _data_uri(image, "jpeg", quality=82, optimize=True, progressive=True)
+    return data_uri(image, "jpeg", quality=82, optimize=True, progressive=True)
 
 
 def closeup(pixels: Pixels, region: Region, size: int) -> str:
@@ -52,7 +52,7 @@ def closeup(pixels: Pixels, region: Region, size: int) -> str:
 def heat(heatmap: NDArray[np.float32]) -> str:
     """A heat map (h, w) in [0, 1] as a coloured PNG data URI; the browser smooths it."""
     rgba = np.stack([np.interp(heatmap, _HEAT, channel) for channel in _COLORS.T], -1)
-    return _data_uri(Image.fromarray(np.rint(rgba).astype(np.uint8), "RGBA"), "png", optimize=True)
+    return data_uri(Image.fromarray(np.rint(rgba).astype(np.uint8), "RGBA"), "png", optimize=True)
 
 
 def heat_legend() -> str:
@@ -142,7 +142,8 @@ def timeline(finding: Finding, seconds: float) -> tuple[str, str]:
     return "".join(path), "".join(dots) if len(dots) <= 100 else ""
 
 
-def _data_uri(image: Image.Image, form: str, **options: object) -> str:
+def data_uri(image: Image.Image, form: str, **options: object) -> str:
+    """A picture as a data URI in a form of Pillow's, such as "png"."""
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
