@@ -124,5 +124,6 @@ def noised(images: Tensor, step: int = 500) -> Tensor:
     if not 0 <= step < 1000:
         raise ValueError(f"want a step in 0..999, got {step}")
     betas = torch.linspace(-6, 6, 1000).sigmoid() * (0.005 - 1e-5) + 1e-5
-    kept = float((1 - betas).cumprod(0)[step])
-    return kept**0.5 * images + (1 - kept) ** 0.5 * torch.randn_like(images)
+    kept = (1 - betas).cumprod(0)[step]
+    noise: Tensor = (1 - kept).sqrt() * torch.randn_like(images)
+    return kept.sqrt() * images + noise

@@ -120,13 +120,13 @@ def generative(
         for word in words:
             if word in safe:
                 continue
-            exact = _match(word, right, None)
-            lured = exact is None and (found := _match(word, false, alike)) is not None
-            if lured:
-                fell.add(found)
-            place = exact
-            if place is None and not (lured and _match(word, false, None) is not None):
-                place = _match(word, right, alike)
+            place = _match(word, right, None)
+            if place is None:
+                lure = _match(word, false, alike)
+                if lure is not None:
+                    fell.add(lure)
+                if _match(word, false, None) is None:
+                    place = _match(word, right, alike)
             if place is None:
                 invented += 1
             else:

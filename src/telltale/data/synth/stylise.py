@@ -41,7 +41,7 @@ def stylise(style: str, pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if min(pixels.shape[:2]) < SMALLEST:
         raise ValueError(f"want a picture of {SMALLEST} pixels or more, got {pixels.shape}")
     stroke = max(1.0, min(pixels.shape[:2]) / 224)
-    made = STYLES[style](pixels.astype(np.float32) / 255, stroke, rng)
+    made = STYLES[style](_floats(pixels / 255), stroke, rng)
     return np.rint(np.clip(made, 0, 1) * 255).astype(np.uint8)
 
 
@@ -62,7 +62,7 @@ def sketch(x: Floats, stroke: float, rng: np.random.Generator) -> Floats:
     lines = grey / np.maximum(_blurred(grey, 4 * stroke), 0.02)
     grain = _blurred(rng.standard_normal(grey.shape).astype(np.float32), 0.6 * stroke)
     dark = np.clip(1 - lines, 0, 1) * (1 + 0.5 * grain)
-    return _grey_picture(0.97 - 1.6 * dark)
+    return _grey_picture(_floats(0.97 - 1.6 * dark))
 
 
 def painting(x: Floats, stroke: float, rng: np.random.Generator) -> Floats:
@@ -70,8 +70,8 @@ def painting(x: Floats, stroke: float, rng: np.random.Generator) -> Floats:
     radius = max(2, round(3 * stroke))
     made = _kuwahara(_kuwahara(x, radius), radius)
     bristles = rng.standard_normal(x.shape[:2]).astype(np.float32)
-    relief = cv2.blur(bristles, (max(3, 4 * radius), max(1, radius // 2)))
-    relief = relief / max(float(relief.std()), 1e-6)
+    relief = _floats(cv2.blur(bristles, (max(3, 4 * radius), max(1, radius // 2))))
+    relief /= max(float(relief.std()), 1e-6)
     lab = _to_lab(made)
     lab[..., 0] += 1.5 * relief
     lab[..., 1:] *= 1.2
@@ -90,7 +90,7 @@ def watercolour(x: Floats, stroke: float, rng: np.random.Generator) -> Floats:
     wash = 1 - (1 - flat) * (0.8 + 0.12 * _cloud(size, 20 * stroke, rng)[..., None])
     rim = np.abs(_grey(wash) - _blurred(_grey(wash), 2 * stroke))
     paper = 1 + 0.02 * _cloud(size, 1.2 * stroke, rng)
-    return wash * (1 - 1.2 * rim[..., None]) * paper[..., None]
+    return _floats(wash * (1 - 1.2 * rim[..., None]) * paper[..., None])
 
 
 def pixel_art(x: Floats, stroke: float, rng: np.random.Generator) -> Floats:
