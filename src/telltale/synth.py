@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 if TYPE_CHECKING:
     from telltale.data.crops import Crop
     from telltale.data.quality.making import Distorted
+    from telltale.data.stylised import Pair
     from telltale.records import Failure
 
 FORGERIES = ("self_blend", "swap_alpha", "swap_poisson", "regenerate")
@@ -25,6 +26,7 @@ ATTACKS = ("display", "print", "cut", "curved", "mask")  # as data/synth/recaptu
 CHANGES = ("splice", "copy_move", "removal", "retouch", "recompress", "pida")  # of any picture
 DISTORT = "distort"  # pictures that lose quality, not forgeries
 KINDS = (*FORGERIES, *ATTACKS, *CHANGES, DISTORT)
+STYLISE, PAIRS = "stylise", "pairs.jsonl"  # not a forgery: pairs to test models on
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "source", "kind", "mask")  # as ``telltale evaluate`` reads them
 
@@ -111,6 +113,75 @@ def synthesise(
         rows += _rows(made, crop.source, kind)
         yield made
     _write_manifest(out / MANIFEST, rows)
+
+
+def stylised(
+    paths: Iterable[Path],
+    out: Path,
+    *,
+    styles: Sequence[str] = (),
+    objects: Path | None = None,
+    seed: int = 0,
+) -> "Iterator[Pair | Failure]":
+    """Pictures beside stylised versions of them, with a list, and POPE's questions on both.
+
+    Args:
+        paths: Pictures, and folders to walk.
+        out: Folder to write to; made if need be.
+        styles: Of ``telltale.data.synth.stylise``; all if none is named.
+        objects: JSON table of file name to objects; None writes no questions.
+        seed: The same seed and pictures give the same files.
+
+    Yields:
+        What was written, or why a picture gave nothing.
+
+    Raises:
+        ValueError: If a style is not known, the list is there already, the table cannot be read,
+            or OpenCV is not installed.
+    """
+    if (out / PAIRS).exists():
+        raise ValueError(f"{out / PAIRS}: is there already; name another folder")
+    try:
+        from telltale.data.synth.stylise import STYLES, stylise
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"stylising needs {error.name}: pip install 'telltale-vision[train]'"
+        ) from None
+    from telltale.data.stylised import Pair, read_objects, write_pairs, write_questions
+    from telltale.media import MediaError, read_picture
+    from telltale.records import Failure
+    from telltale.scan import files_in
+
+    wanted = [*(styles or STYLES)]
+    if unknown := [style for style in wanted if style not in STYLES]:
+        raise ValueError(f"no style {unknown[0]!r}; there is {', '.join(STYLES)}")
+    known = read_objects(objects) if objects else {}
+    out.mkdir(parents=True, exist_ok=True)
+    pairs: list[Pair] = []
+    for number, file in enumerate(files_in(paths)):
+        if isinstance(file, Failure):
+            yield file
+            continue
+        try:
+            pixels = read_picture(file).pixels
+            versions = {
+                style: stylise(style, pixels, np.random.default_rng([seed, number, place]))
+                for place, style in enumerate(wanted)
+            }
+        except (MediaError, ValueError) as error:
+            yield Failure(str(file), str(error))
+            continue
+        name = f"{number:05}_{file.stem}"
+        _save(out / f"{name}_photo.png", pixels, "")
+        for style, made in versions.items():
+            _save(out / f"{name}_{style}.png", made, f"MADE by telltale synth: {style}")
+        images = {style: f"{name}_{style}.png" for style in wanted}
+        pairs.append(Pair(name, f"{name}_photo.png", images, known.get(file.name, ())))
+        yield pairs[-1]
+    if known and pairs:
+        write_questions(out, pairs, seed=seed)
+    if pairs:
+        write_pairs(out / PAIRS, pairs)
 
 
 def _changed(kind: str, paths: Iterable[Path], out: Path, seed: int) -> "Iterator[Made | Failure]":

@@ -1,7 +1,6 @@
 """SAKED: the brief's checks on values by hand and on miniature real models."""
 
 from math import log
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from vlms import MODELS, llava
 from telltale.language.saked import (
     SakedDecoder,
     contrast,
+    cross_layer,
     divergence,
     head_stability,
     image_attention,
@@ -68,29 +68,32 @@ def test_6_7_8_fusion() -> None:
 
 def test_9_10_11_terms() -> None:
     torch.manual_seed(0)
-    early, below, maps = torch.randn(1, 3, 9), torch.randn(1, 3, 9), torch.rand(1, 3, 4, 5)
+    early, maps = torch.randn(1, 4, 9), torch.rand(1, 3, 4, 5)
+    change = cross_layer(early, [1, 2, 3], [0, 1, 2])
+    torch.testing.assert_close(
+        change, divergence(early[:, 1:].softmax(-1), early[:, :-1].softmax(-1))
+    )
     maps /= maps.sum(-1, keepdim=True)
     five = torch.tensor([5])
     only = SakedDecoder(weights=(1.0, 0.0, 0.0)).stability
     other = torch.full_like(maps, 0.2)
-    assert torch.equal(only(early, below, maps, maps, five), only(early, below, other, maps, five))
+    assert torch.equal(only(change, maps, maps, five), only(change, other, maps, five))
     heads = SakedDecoder(weights=(0.0, 1.0, 0.0)).stability
-    assert torch.equal(heads(early, below, maps, None, five), heads(below, early, maps, None, five))
-    first = SakedDecoder().stability(early, below, maps, None, five)
-    again = SakedDecoder().stability(early, below, maps, maps, five)
+    assert torch.equal(heads(change, maps, None, five), heads(change.flip(1), maps, None, five))
+    first = SakedDecoder().stability(change, maps, None, five)
+    again = SakedDecoder().stability(change, maps, maps, five)
     torch.testing.assert_close(again, first + 1)
 
 
 def test_12_read_outs_are_the_models_own() -> None:
     model, given = llava()
-    seen: list[Any] = []
     decoder = SakedDecoder(layers=(4, 6))
     with EarlyReader(model, decoder) as reader, torch.no_grad():
         out = model(**given, output_hidden_states=True)
-        seen = [decoder._read(reader.made)]
-    torch.testing.assert_close(seen[0][6], out.logits[:, -1])
+        seen = decoder._read(reader.made)  # of layers 3, 4, 5 and 6
+    torch.testing.assert_close(seen[:, 3], out.logits[:, -1])
     normed = model.model.language_model.norm(out.hidden_states[4][:, -1])
-    torch.testing.assert_close(seen[0][4], model.lm_head(normed))
+    torch.testing.assert_close(seen[:, 1], model.lm_head(normed))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from vlms import MODELS, llava
 
-from telltale.language.saver import SaverDecoder
+from telltale.language.saver import SaverDecoder, image_share
 from telltale.nn.lvlm import EarlyReader, beam_origin, plausible
 
 
@@ -107,6 +107,41 @@ def test_7_text_after_the_image_does_not_matter_and_8_support_is_read_once() -> 
             tables.append(reader.made.memory["support"])
     torch.testing.assert_close(tables[0], tables[1])
     assert sum(calls) == 2 * (2 * 4 + 4 + 4)  # support, the model's own words, one read per step
+
+
+def test_9_constant_patches_choose_the_same_layer_for_every_image() -> None:
+    model, given = llava(1)
+    images, logits = given["input_ids"][0] == 90, torch.randn(1, 96)
+    chosen = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        other = {**given, "pixel_values": torch.randn(1, 3, 8, 8)}
+        hidden = torch.stack(states_of(model, other).hidden_states)[3:6, 0]
+        hidden[:, images] = torch.linspace(-1, 1, 32)
+        reader = EarlyReader(model, SaverDecoder(layers=(3, 4, 5)))
+        with torch.no_grad():
+            support = SaverDecoder().prepare(hidden, images, reader.read)
+        chosen.append(SaverDecoder().choose(logits, support[None]))
+    assert [x.item() for x in chosen[0]] == [x.item() for x in chosen[1]]
+
+
+def test_attention_as_selector() -> None:
+    weights = torch.tensor([[[[0.9, 0.1, 0.0], [0.2, 0.5, 0.3]], [[0.9, 0.1, 0.0], [0.6, 0.4, 0]]]])
+    images = torch.tensor([[False, True]])
+    assert image_share(weights, images).item() == pytest.approx((0.5 + 0.4) / 2)
+    model, given = llava(1)
+    decoder = SaverDecoder(layers=(3, 4, 5), selector="attention", alpha=2.0)
+    with torch.no_grad():
+        seen = model(**given, output_hidden_states=True, output_attentions=True)
+    looks = torch.stack([image_share(seen.attentions[k - 1], given["input_ids"] == 90)
+                         for k in (3, 4, 5)])  # fmt: skip
+    layer = (3, 4, 5)[looks.argmax()]
+    early = model.lm_head(seen.hidden_states[layer][:, -1])
+    final = seen.logits[:, -1]
+    final[:, 90:94] = -torch.inf  # as in the call below
+    expected = decoder.fuse(final, early, looks.max()[None]).argmax()
+    assert write(model, given, decoder, max_new_tokens=1)[0, -1] == expected
+    assert torch.equal(write(model, given, decoder, use_cache=False), write(model, given, decoder))
 
 
 def test_10_next_token_selector_is_deco() -> None:

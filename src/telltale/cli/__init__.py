@@ -16,6 +16,7 @@ from telltale.cli.certifying import certify
 from telltale.cli.describing import describe
 from telltale.cli.explaining import explain
 from telltale.cli.finding import find
+from telltale.cli.hallucinating import hallucination
 from telltale.cli.listing import doctor, methods
 from telltale.cli.protecting import protect
 from telltale.cli.research import evaluate, export, prepare, synth, train
@@ -51,7 +52,8 @@ def options(
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 RESEARCH = (prepare, train, evaluate, stress, protect, export, synth, m3fas_signal)
-for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe, certify, explain):
+LANGUAGE = (demonstrations, describe, hallucination)
+for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, certify, explain):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 

@@ -197,7 +197,8 @@ def synth(
         str,
         typer.Argument(
             help="self_blend, swap_alpha, swap_poisson, regenerate; or an attack: display, print, "
-            "cut, curved, mask; or distort: 24 ways of losing quality at five levels."
+            "cut, curved, mask; or distort: 24 ways of losing quality at five levels; or stylise: "
+            "photographs as drawings, with POPE's questions."
         ),
     ],
     paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.", metavar="PATH")],
@@ -210,6 +211,13 @@ def synth(
     proxy: Annotated[
         str, typer.Option(help="With distort: what scores are, level or fsim (wants piq).")
     ] = "level",
+    styles: Annotated[
+        list[str] | None, typer.Option("--style", help="For stylise; all by default.")
+    ] = None,
+    objects: Annotated[
+        Path | None,
+        typer.Option(help="For stylise: file name to objects; asks about them.", metavar="JSON"),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Forge faces in your own pictures, with masks and a manifest, to test a detector on.
@@ -217,19 +225,29 @@ def synth(
     Exit code: 0 if something was made, 2 if nothing was.
     """
     from telltale.records import Failure
-    from telltale.synth import DISTORT, synthesise
+    from telltale.synth import DISTORT, PAIRS, STYLISE, stylised, synthesise
 
     if kind != DISTORT and (only or proxy != "level"):
         raise ValueError("--only and --proxy are for telltale synth distort")
     made = 0
-    for result in synthesise(kind, paths, out, seed=seed, only=only or (), proxy=proxy):
+    drawn = kind == STYLISE
+    if not drawn and (styles or objects):
+        raise ValueError("--style and --objects belong to: telltale synth stylise")
+    results: Iterator[Any] = (
+        stylised(paths, out, styles=styles or (), objects=objects, seed=seed)
+        if drawn
+        else synthesise(kind, paths, out, seed=seed, only=only or (), proxy=proxy)
+    )
+    for result in results:
         if isinstance(result, Failure):
             typer.echo(f"telltale: {result.error}", err=True)
         else:
             made += 1
     if not made:
-        raise ValueError("nothing was forged")
-    if not quiet and kind == DISTORT:
+        raise ValueError(f"nothing was {'stylised' if drawn else 'forged'}")
+    if not quiet and drawn:
+        typer.echo(f"{made} photographs with their stylised versions in {out / PAIRS}")
+    elif not quiet and kind == DISTORT:
         typer.echo(f"{made} distorted pictures, each with a proxy score, in {out}")
     elif not quiet:
         typer.echo(f"{made} forgeries, each with its real picture and its mask, in {out}")

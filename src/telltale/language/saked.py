@@ -94,36 +94,42 @@ class SakedDecoder(nn.Module):
             [image_attention(made.attention[i], made.images, made.first) for i in self.candidates],
             1,
         )
-        stability = self.stability(
-            torch.stack([early[index] for index in self.candidates], 1),
-            torch.stack([early[index - 1] for index in self.candidates], 1),
-            maps,
-            made.memory.get("maps"),
-            made.images.sum(1),
-        )
+        place = {index: number for number, index in enumerate(self._indices())}
+        upper = [place[index] for index in self.candidates]
+        change = cross_layer(early, upper, [place[index - 1] for index in self.candidates])
+        stability = self.stability(change, maps, made.memory.get("maps"), made.images.sum(1))
         made.memory = {"maps": maps, "stability": stability}
-        return self.forward(scores, torch.stack([early[i] for i in self.candidates], 1), stability)
+        return self.forward(scores, early[:, upper], stability)
 
     def stability(
-        self, early: Tensor, below: Tensor, maps: Tensor, before: Tensor | None, count: Tensor
+        self, change: Tensor, maps: Tensor, before: Tensor | None, count: Tensor
     ) -> Tensor:
-        """KSS (rows, layers) of read-outs (rows, layers, vocabulary) and maps (…, heads, keys)."""
+        """KSS (rows, layers) of divergences from the layer below (rows, layers) and of maps.
+
+        Args:
+            change: See :func:`cross_layer`.
+            maps: Attention to the image (rows, layers, heads, keys).
+            before: The same of the last step; None at the first.
+            count: Image tokens (rows,).
+        """
         layer, head, token = self.weights
-        score = layer * (1 - divergence(early.softmax(-1), below.softmax(-1)))
+        score = layer * (1 - change)
         score = score + head * head_stability(maps, self.heads, count[:, None])
         if before is not None:
             now, then = (m.flatten(2) / m.flatten(2).sum(-1, keepdim=True) for m in (maps, before))
             score = score + token * (1 - divergence(now, then))
         return score
 
-    def _read(self, made: Pass) -> dict[int, Tensor]:
-        indices = sorted({*self.candidates} | {index - 1 for index in self.candidates})
+    def _indices(self) -> list[int]:
+        return sorted({*self.candidates} | {index - 1 for index in self.candidates})
+
+    def _read(self, made: Pass) -> Tensor:
+        """Read-outs (rows, indices, vocabulary) of the candidates and the layers below them."""
+        indices = self._indices()
         inner = tuple(index for index in indices if index < self.depth)
-        early = dict(
-            zip(inner, made.read(made.newest(inner), self.apply_norm).unbind(1), strict=True)
-        )
+        early = made.read(made.newest(inner), self.apply_norm)
         if self.depth in indices:  # already normalised
-            early[self.depth] = made.read(made.newest((self.depth,)), False)[:, 0]
+            early = torch.cat([early, made.read(made.newest((self.depth,)), False)], 1)
         return early
 
 
@@ -137,6 +143,24 @@ def divergence(first: Tensor, second: Tensor) -> Tensor:
     middle = (first + second) / 2
     terms = torch.xlogy(first, first) + torch.xlogy(second, second)
     return (terms / 2 - torch.xlogy(middle, middle)).sum(-1)
+
+
+def cross_layer(early: Tensor, upper: list[int], lower: list[int]) -> Tensor:
+    """Divergence (rows, pairs) of read-outs (rows, layers, vocabulary), each entropy once.
+
+    Args:
+        early: Logits of layers.
+        upper: Place of the one layer of each pair.
+        lower: Place of the other.
+    """
+    share = early.softmax(-1)
+    spread = torch.special.entr(share).sum(-1)
+    apart = [
+        torch.special.entr((share[:, one] + share[:, two]) / 2).sum(-1)
+        - (spread[:, one] + spread[:, two]) / 2
+        for one, two in zip(upper, lower, strict=True)
+    ]
+    return torch.stack(apart, 1)
 
 
 def image_attention(weights: Tensor, images: Tensor, prompt: bool) -> Tensor:

@@ -24,6 +24,7 @@ from telltale.nn.lvlm import Pass, Read, candidate_layers, check_candidates, pla
 
 CHUNK = 64  # image positions read out at a time
 MODES = ("sum", "mean", "max", "clip")
+SELECTORS = ("support", "next", "attention")
 
 
 class SaverDecoder(nn.Module):
@@ -38,7 +39,8 @@ class SaverDecoder(nn.Module):
         apply_norm: Whether the final norm comes before the head.
         gamma_mode: "sum" over patches as published, their "mean" or "max", or the sum
             "clip"ped to 1.
-        selector: "support" of the image, or "next" for DeCo's rule.
+        selector: "support" of the image; "next" for DeCo's rule; or, for comparison, "attention":
+            the layer whose newest position looks at the image most, γ that share in [0, 1].
 
     Raises:
         ValueError: For a setting out of its range.
@@ -58,9 +60,9 @@ class SaverDecoder(nn.Module):
     ) -> None:
         super().__init__()
         check_candidates(alpha, top_p, top_k)
-        if gamma_mode not in MODES or selector not in ("support", "next") or patch_top_k < 1:
+        if gamma_mode not in MODES or selector not in SELECTORS or patch_top_k < 1:
             raise ValueError(
-                f"want gamma_mode of {MODES}, selector 'support' or 'next', patch_top_k >= 1, "
+                f"want gamma_mode of {MODES}, selector of {SELECTORS}, patch_top_k >= 1, "
                 f"got {gamma_mode!r}, {selector!r}, {patch_top_k}"
             )
         self.layers, self.alpha, self.top_p, self.top_k = tuple(layers), alpha, top_p, top_k
@@ -117,11 +119,11 @@ class SaverDecoder(nn.Module):
         return total / patches.shape[1] if self.gamma_mode == "mean" else total
 
     def needs(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The candidate layers; no attention."""
+        """The candidate layers; their attention if it selects."""
         self.candidates = candidate_layers(self.layers, depth)
         if self.apply_norm and depth in self.candidates:
             raise ValueError(f"want layers below {depth} with apply_norm, got the normalised last")
-        return self.candidates, ()
+        return self.candidates, self.candidates if self.selector == "attention" else ()
 
     def step(self, scores: Tensor, made: Pass) -> Tensor:
         """Revise the scores from one forward pass; support is built in the first only."""
@@ -129,16 +131,35 @@ class SaverDecoder(nn.Module):
         if self.selector == "next":
             early = made.read(newest, self.apply_norm)
             return self.forward(scores, early, early.softmax(-1))
-        if made.first:
-            rows = [
+        if made.first and self.selector == "support":
+            made.memory["support"] = self._support(made, len(scores))
+        if self.selector == "attention":
+            looks = [image_share(made.attention[index], made.images) for index in self.candidates]
+            gamma, layer = torch.stack(looks, 1).max(1)
+        else:
+            layer, _, gamma = self.choose(scores, made.memory["support"])
+        chosen = newest[torch.arange(len(newest), device=newest.device), layer]
+        return self.fuse(scores, made.read(chosen, self.apply_norm), gamma)
+
+    def _support(self, made: Pass, rows: int) -> Tensor:
+        return torch.stack(
+            [
                 self.prepare(
                     torch.stack([made.states[index][row] for index in self.candidates]),
                     made.images[row],
                     made.read,
                 )
-                for row in range(len(scores))
+                for row in range(rows)
             ]
-            made.memory["support"] = torch.stack(rows)
-        layer, _, gamma = self.choose(scores, made.memory["support"])
-        chosen = newest[torch.arange(len(newest), device=newest.device), layer]
-        return self.fuse(scores, made.read(chosen, self.apply_norm), gamma)
+        )
+
+
+def image_share(weights: Tensor, images: Tensor) -> Tensor:
+    """Share (rows,) of the newest query's attention that images get, mean of heads.
+
+    Args:
+        weights: (rows, heads, queries, keys).
+        images: (rows, keys of the prompt) bool.
+    """
+    newest = weights[:, :, -1, : images.shape[1]].float()
+    return (newest * images[:, None]).sum(-1).mean(1)

@@ -7,7 +7,10 @@ arXiv:2305.10355; Fu et al., "MME", arXiv:2306.13394.
 import json
 import re
 from collections.abc import Sequence
+from math import comb
 from pathlib import Path
+
+import numpy as np
 
 
 def read_pope(path: Path) -> list[dict[str, str]]:
@@ -65,3 +68,42 @@ def mme_points(path: Path) -> float:
         right.append(found is not None and found[0] == gold.strip().lower())
     both = [one and two for one, two in zip(right[::2], right[1::2], strict=True)]
     return 100 * sum(right) / len(right) + 100 * sum(both) / len(both)
+
+
+def style_gap(
+    photo: Sequence[bool], styled: Sequence[bool], *, seed: int = 0, resamples: int = 10_000
+) -> dict[str, float]:
+    """What style costs, of the same questions on photographs and on their stylised versions.
+
+    Args:
+        photo: Whether each answer on the photograph is right.
+        styled: The same for the stylised version.
+        seed: Of the draws.
+        resamples: Draws of the paired bootstrap.
+
+    Returns:
+        ``photo`` and ``styled`` accuracy, their difference ``gap`` (styled − photo) with ``low``
+        and ``high`` of its 95 % interval, and ``p`` of McNemar's exact test.
+
+    Raises:
+        ValueError: If there are none, or not as many of each.
+    """
+    if not len(photo) or len(photo) != len(styled):
+        raise ValueError(f"want pairs of answers, got {len(photo)}, {len(styled)}")
+    one, two = np.asarray(photo, bool), np.asarray(styled, bool)
+    change = two.astype(float) - one
+    lost, won = int((one & ~two).sum()), int((two & ~one).sum())
+    # Only how often each change is drawn matters: three counts a resample.
+    shares = np.array([lost, won, len(one) - lost - won]) / len(one)
+    drawn = np.random.default_rng(seed).multinomial(len(one), shares, resamples)
+    gaps = (drawn[:, 1] - drawn[:, 0]) / len(one)
+    total = lost + won
+    tail = sum(comb(total, k) for k in range(min(lost, won) + 1)) / 2**total
+    return {
+        "photo": float(one.mean()),
+        "styled": float(two.mean()),
+        "gap": float(change.mean()),
+        "low": float(np.quantile(gaps, 0.025)),
+        "high": float(np.quantile(gaps, 0.975)),
+        "p": min(1.0, 2 * tail),
+    }
