@@ -1,5 +1,8 @@
 """Transfer attacks: what each name stands for, ensembles in logits, bounds."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -49,10 +52,10 @@ def test_stays_in_its_bound_and_misleads_the_surrogate(attack: str, images: Tens
 def test_names_stand_for_what_they_should(side: int) -> None:
     net, images = classifier(0), torch.rand(4, 3, side, side)
     measure = cross_entropy(net, LABELS)
-    same = {"eps": EPS, "step": EPS / 4, "steps": 10}
+    same: dict[str, Any] = {"eps": EPS, "step": EPS / 4, "steps": 10}
     kernel = gaussian_kernel(5 if side == 16 else 15)
     random = torch.Generator()
-    wanted = {
+    wanted: dict[str, Callable[[], Tensor]] = {
         "MI": lambda: mi_fgsm(measure, images, **same),
         "DI": lambda: mi_fgsm(diverse(measure, generator=random), images, **same),
         "TI": lambda: mi_fgsm(diverse(measure, generator=random), images, kernel=kernel, **same),
