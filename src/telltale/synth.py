@@ -150,7 +150,6 @@ def stylised(
     from telltale.data.stylised import Pair, read_objects, write_pairs, write_questions
     from telltale.media import MediaError, read_picture
     from telltale.records import Failure
-    from telltale.scan import files_in
 
     wanted = [*(styles or STYLES)]
     if unknown := [style for style in wanted if style not in STYLES]:
@@ -158,10 +157,8 @@ def stylised(
     known = read_objects(objects) if objects else {}
     out.mkdir(parents=True, exist_ok=True)
     pairs: list[Pair] = []
-    for number, file in enumerate(files_in(paths)):
-        if isinstance(file, Failure):
-            yield file
-            continue
+    files = yield from _pictures(paths)
+    for number, file in enumerate(files):
         try:
             pixels = read_picture(file).pixels
             versions = {

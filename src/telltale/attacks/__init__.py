@@ -25,14 +25,18 @@ same, and NI's look ahead reaches as far as it is meant to.
 from telltale.attacks.automatic import apgd, square
 from telltale.attacks.measures import cross_entropy, diverse, dlr, gaussian_kernel, scaled
 from telltale.attacks.steps import Measure, Norm, mi_fgsm, pgd, vmi_fgsm
+from telltale.attacks.transfer import TRANSFER, craft, ensemble
 
 __all__ = [
+    "TRANSFER",
     "Measure",
     "Norm",
     "apgd",
+    "craft",
     "cross_entropy",
     "diverse",
     "dlr",
+    "ensemble",
     "gaussian_kernel",
     "mi_fgsm",
     "pgd",

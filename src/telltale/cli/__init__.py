@@ -24,6 +24,7 @@ from telltale.cli.scanning import scan
 from telltale.cli.selecting import demonstrations
 from telltale.cli.serving import serve
 from telltale.cli.stressing import stress
+from telltale.cli.transferring import transfer
 from telltale.cli.verifying import verify
 
 ERROR, STOPPED, CLOSED = 2, 130, 141  # the last two: 128 + the number of the signal
@@ -53,7 +54,8 @@ def options(
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 RESEARCH = (prepare, train, evaluate, stress, protect, export, synth, m3fas_signal)
 LANGUAGE = (demonstrations, describe, hallucination)
-for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, certify, explain):
+AUDITS = (certify, transfer, explain)
+for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, *AUDITS):
     app.command(no_args_is_help=command not in LISTS)(command)
 
 
