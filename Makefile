@@ -15,7 +15,7 @@ DEMO := .venv-demo/bin
 TORCH_x86_64  := torch==2.14.1 torchvision==0.29.1
 TORCH_aarch64 := torch==2.9.1 torchvision==0.24.1
 TORCH := $(TORCH_$(shell uname -m))
-EXTRAS := video,heif,serve,provenance,train,language,tensorboard,dev,docs
+EXTRAS := video,heif,serve,provenance,train,language,spiking,tensorboard,dev,docs
 
 .PHONY: demo test test-all check wheel bench benchmark-forgery docs clean venv venv-demo
 

@@ -60,6 +60,9 @@ def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor
         ),
         "clips": lambda: torch.rand(count, 2, 3, 48, 48, generator=random),
         "tracks": lambda: 12 + 4 * torch.rand(count, 2, 4, generator=random),
+        "events": lambda: torch.poisson(
+            torch.rand(count, 4, 2, size, size, generator=random), random
+        ),
         "tokens": lambda: torch.randint(1, 60, (count, 9), generator=random),
         "features": lambda: torch.randn(count, 16, 12, generator=random),
         "sentences": lambda: torch.randn(count, 8, generator=random),

@@ -142,3 +142,23 @@ def style_distance(maps: Tensor, domains: Tensor, *, squared: bool = True) -> Te
             # √0 has no finite slope
             distances.append(apart.mean() if squared else (apart.sum() + 1e-12).sqrt())
     return torch.stack(distances).mean() if distances else maps.sum() * 0.0
+
+
+def tet(outputs: Tensor, labels: Tensor, *, weight: float = 1e-3, level: float = 1.0) -> Tensor:
+    """Temporal efficient training, (1 - λ) mean_t CE(o_t, y) + λ mean (o - φ)².
+
+    Args:
+        outputs: (T, B, K), a spiking network's at each step, in nats.
+        labels: (B,) class numbers.
+        weight: λ.
+        level: φ, the neurons' threshold.
+
+    Returns:
+        A scalar; with λ = 0 never below the cross-entropy of the mean over time.
+
+    Source: Deng et al., ICLR 2022, arXiv:2202.11946.
+    """
+    want_labels(labels, outputs.shape[1])
+    steps = len(outputs)
+    entropy = F.cross_entropy(outputs.flatten(0, 1), labels.repeat(steps))
+    return (1 - weight) * entropy + weight * (outputs - level).square().mean()

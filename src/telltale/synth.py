@@ -241,10 +241,8 @@ def _written(
 
 
 def _rows(made: Made, source: str, kind: str) -> list[tuple[str, int, str, str, str]]:
-    return [
-        (made.real.name, 0, source, "", ""),
-        (made.fake.name, 1, source, kind, made.mask.name),
-    ]
+    fake = (made.fake.name, 1, source, kind, made.mask.name)
+    return [(made.real.name, 0, source, "", ""), fake]
 
 
 def _presented(

@@ -13,6 +13,7 @@ import typer
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
 from telltale.cli.certifying import certify
+from telltale.cli.compressing import compress
 from telltale.cli.describing import describe
 from telltale.cli.explaining import explain
 from telltale.cli.finding import find
@@ -52,7 +53,7 @@ def options(
 
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
-RESEARCH = (prepare, train, evaluate, stress, protect, export, synth, m3fas_signal)
+RESEARCH = (prepare, train, evaluate, stress, protect, compress, export, synth, m3fas_signal)
 LANGUAGE = (demonstrations, describe, hallucination)
 AUDITS = (certify, transfer, explain)
 for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, *AUDITS):

@@ -192,7 +192,7 @@ def export(
     typer.echo(f"{path}: exported; next: telltale scan PATH --method {path}")
 
 
-def synth(
+def synth(  # noqa: PLR0913  # an option each
     kind: Annotated[
         str,
         typer.Argument(

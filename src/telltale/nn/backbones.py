@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from telltale.nn import convnets, resnets, sam, swin, text, xception
+from telltale.nn import convnets, resnets, sam, snn, swin, text, xception
 from telltale.nn.states import read_state
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD, Shape, ViT, resample_positions
 
@@ -50,6 +50,8 @@ def maker(name: object) -> Callable[..., nn.Module]:
         return sam.sam
     if name in text.SHAPES:
         return text.text_encoder
+    if name in snn.SHAPES:
+        return snn.spiking
     return convnets.convnet if convnets.is_convnet(name) else backbone
 
 
