@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -48,17 +48,17 @@ def compress(  # noqa: PLR0913  # an option each
             f"compressing needs {error.name}: pip install 'telltale-vision[train,spiking]'"
         ) from None
     settings = dict(setting(text) for text in set_ or [])
-    reading = {"frames": frames, "size": size, "most": most}
-    common = {"compare": compare, "recipe": recipe, "settings": settings, "watch": watch}
+    common: dict[str, Any] = {"compare": compare, "recipe": recipe, "settings": settings}
+    common |= {"watch": watch, "frames": frames, "size": size, "most": most}
     if method == "pace":
         if pattern:
             raise ValueError("pace wants --ipc, not --pattern")
-        rows = verb.distil(data, out, ipcs=ipc or [1], **common, **reading)
+        rows = verb.distil(data, out, ipcs=ipc or [1], **common)
     else:
         if ipc:
             raise ValueError("spike-nm wants --pattern, not --ipc")
         patterns = [_pattern(text) for text in pattern or ["2:4"]]
-        rows = verb.prune(data, out, patterns=patterns, **common, **reading)
+        rows = verb.prune(data, out, patterns=patterns, **common)
     if quiet:
         return
     width = max(len(row.name) for row in rows)

@@ -15,7 +15,7 @@ Advances 2023, arXiv:2310.16620.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -171,7 +171,8 @@ def potentials(network: nn.Module, place: int = -1) -> Iterator[list[tuple[Tenso
     nodes = [module for module in network.modules() if is_neuron(module)]
     if not -len(nodes) <= place < len(nodes):
         raise ValueError(f"want one of the network's {len(nodes)} spiking neurons, got {place}")
-    node, found = nodes[place], []  # type: ignore[var-annotated]
+    node: Any = nodes[place]
+    found: list[tuple[Tensor, Tensor]] = []
     kept = node.store_v_seq
     node.store_v_seq = True
 

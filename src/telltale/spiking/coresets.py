@@ -26,7 +26,8 @@ def herding(features: Tensor, count: int) -> list[int]:
 
     Source: Welling, "Herding Dynamical Weights to Learn", ICML 2009.
     """
-    target, total, chosen = features.mean(0), torch.zeros_like(features[0]), []
+    target, total = features.mean(0), torch.zeros_like(features[0])
+    chosen: list[int] = []
     for number in range(1, min(count, len(features)) + 1):
         apart = ((total + features) / number - target).norm(dim=1)
         apart[chosen] = math.inf

@@ -93,7 +93,7 @@ class _Largest(nn.Module):
 def _inner(network: nn.Module) -> dict[str, Tensor]:
     inner = {id(layer) for layer in prunable(network)}
     return {
-        f"{name}.weight": layer.weight.detach()  # type: ignore[union-attr,operator]
+        f"{name}.weight": layer.weight.detach()
         for name, layer in network.named_modules()
         if id(layer) in inner
     }

@@ -131,7 +131,8 @@ def sparse_convolution(rows: "csr_array", inputs: Tensor, kernel: int, padding: 
     flat = ordered.movedim(1, 0).flatten(1).contiguous()
     found = torch.from_numpy(rows @ flat.numpy()).unflatten(1, (count, places)).movedim(0, 1)
     wide = width + 2 * padding - kernel + 1
-    return found.unflatten(2, (height + 2 * padding - kernel + 1, wide))
+    made: Tensor = found.unflatten(2, (height + 2 * padding - kernel + 1, wide))
+    return made
 
 
 def semi_structured(weight: Tensor) -> Tensor:

@@ -81,9 +81,9 @@ class SpikeNM(nn.Module):
             raise ValueError("want a network with layers between its first and its last")
         self.network, self.eid = network, eid
         self.size = getattr(network, "size", 32)
-        self.kappa, self.tau = tuple(kappa), tuple(tau)
+        self.kappa, self.tau = (kappa[0], kappa[1]), (tau[0], tau[1])
         for layer in layers:
-            made = NMMask(layer.weight, n, m, soft=soft, credit=credit)  # type: ignore[arg-type]
+            made = NMMask(layer.weight, n, m, soft=soft, credit=credit)
             parametrize.register_parametrization(layer, "weight", made)
         self.masks = [mask for mask in network.modules() if isinstance(mask, NMMask)]
         self.advance(0.0)
@@ -245,7 +245,7 @@ def standardised(values: Tensor, valid: Tensor) -> Tensor:
 
 def between(start: float, end: float, share: float) -> float:
     """A geometric schedule's value."""
-    return start * (end / start) ** share
+    return start * math.exp(share * math.log(end / start))
 
 
 # ── blocks ───────────────────────────────────────────────────────────────────────────────────────
@@ -257,7 +257,8 @@ def in_blocks(weight: Tensor, m: int) -> Tensor:
     Sparse kernels reduce along the input channels, so these change fastest.
     """
     rows = weight.movedim(1, -1).flatten(1)
-    return F.pad(rows, (0, -rows.shape[1] % m)).unflatten(1, (-1, m))
+    found: Tensor = F.pad(rows, (0, -rows.shape[1] % m)).unflatten(1, (-1, m))
+    return found
 
 
 def out_of_blocks(blocks: Tensor, like: Tensor) -> Tensor:
@@ -266,7 +267,7 @@ def out_of_blocks(blocks: Tensor, like: Tensor) -> Tensor:
     return blocks.flatten(1)[:, : like[0].numel()].reshape(shape).movedim(-1, 1)
 
 
-def prunable(network: nn.Module) -> list[nn.Module]:
+def prunable(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     """Convolutions and linear layers but the first and the last."""
     return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)][1:-1]
 

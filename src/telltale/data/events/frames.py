@@ -61,11 +61,13 @@ def shrunk(counts: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
 
     Source pixel (y, x) falls into (⌊y · side / H⌋, ⌊x · side / W⌋); larger sides are refused.
     """
-    steps, polarities, height, width = counts.shape
+    height, width = counts.shape[-2:]
     if side > min(height, width):
         raise ValueError(f"want a side of {min(height, width)} or less, got {side}")
     rows = np.arange(height) * side // height
     columns = np.arange(width) * side // width
-    found = np.zeros((steps, polarities, side, side), np.uint32)
-    np.add.at(found, (slice(None), slice(None), rows[:, None], columns[None]), counts)
+    # No square is empty, so each starts where the one before it ends.
+    first_rows, first_columns = (np.searchsorted(x, np.arange(side)) for x in (rows, columns))
+    summed = np.add.reduceat(counts.astype(np.uint32), first_rows, axis=2)
+    found = np.add.reduceat(summed, first_columns, axis=3)
     return np.minimum(found, np.iinfo(np.uint16).max).astype(np.uint16)

@@ -98,8 +98,11 @@ def _framed(
 def _listed(folder: Path, seed: int) -> tuple[str, list[_Clip]]:
     if (folder / "Train").is_dir() and (folder / "Test").is_dir():
         parts = ((folder / "Train", False), (folder / "Test", True))
-        files = ((f, t) for part, t in parts for f in sorted(part.glob("*/*.bin")))
-        return "n-mnist", [_Clip(file, file.parent.name, test) for file, test in files]
+        return "n-mnist", [
+            _Clip(file, file.parent.name, is_test)
+            for part, is_test in parts
+            for file in sorted(part.glob("*/*.bin"))
+        ]
     if (folder / "trials_to_train.txt").is_file():
         return "gesture", [*_gestures(folder)]
     if (folder / "ibmGestureTrain").is_dir():

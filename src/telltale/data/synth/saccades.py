@@ -57,7 +57,7 @@ def saccade_events(
     count = rng.poisson(noise * side * side * length / 1e6)
     spots = rng.integers(0, side, (2, count))
     when, sign = rng.integers(0, max(length, 1), count), rng.integers(0, 2, count)
-    found = np.concatenate([as_events(x, y, t, p), as_events(*spots, when, sign)])
+    found = np.concatenate([as_events(x, y, t, p), as_events(spots[0], spots[1], when, sign)])
     return found[np.argsort(found["t"], kind="stable")]
 
 
@@ -145,7 +145,8 @@ def _fired(
         picture, y, x = (places[order] for places in which)
         parts.append(np.stack([picture, x, y, t, (sign[order] > 0).astype(np.int64)]))
     found = np.concatenate(parts, 1)
-    return tuple(found[:, np.argsort(found[3], kind="stable")])
+    ordered = found[:, np.argsort(found[3], kind="stable")]
+    return tuple(ordered)
 
 
 def _offsets(scale: float, step: int) -> NDArray[np.float64]:
@@ -163,7 +164,8 @@ def _moved(canvas: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArray
 
     def along(places: NDArray[np.float64]) -> NDArray[np.float64]:
         source = np.clip(np.arange(side) - places[:, None] + 1, 0, side + 1)
-        return np.maximum(0.0, 1 - np.abs(source[..., None] - np.arange(side + 2)))
+        share: NDArray[np.float64] = 1 - np.abs(source[..., None] - np.arange(side + 2))
+        return share.clip(0)
 
     rows, columns = along(offsets[:, 1]), along(offsets[:, 0])
     found: NDArray[np.float64] = np.matmul(np.matmul(rows, padded), columns.swapaxes(1, 2))
@@ -178,4 +180,5 @@ def _enlarged(picture: NDArray[np.float64], side: int) -> NDArray[np.float64]:
         return picture
     image = Image.fromarray(picture.astype(np.float32))
     made = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), np.float64)
-    return np.clip(made, 0, 1)
+    found: NDArray[np.float64] = np.clip(made, 0, 1)
+    return found
