@@ -33,7 +33,7 @@ def _one_thread(one_thread: None) -> None:
 def lively() -> nn.Module:
     """A network whose hidden layer fires, as that of a trained one does."""
     made = spiking("snn_toy", size=16, classes=2)
-    hidden = [layer for layer in made.layers if isinstance(layer, nn.Linear)][0]
+    hidden = next(layer for layer in made.layers if isinstance(layer, nn.Linear))
     with torch.no_grad():
         for layer in made.layers:
             if isinstance(layer, nn.BatchNorm2d):
@@ -150,11 +150,12 @@ def test_8_counts_are_whole_and_bounded(value: float, most: int) -> None:
         x = torch.full((3,), value, requires_grad=True)
         q = peq(x, most, stochastic=stochastic)
         torch.testing.assert_close(q.detach(), q.detach().round(), rtol=0, atol=1e-5)
-        assert 0 <= float(q.min()) <= float(q.max()) <= most
+        assert ((q >= 0) & (q <= most)).all()
         q.sum().backward()
         assert x.grad is not None
-        if x[0] not in (0, most):
-            assert (x.grad == float(0 < x[0] < most)).all()
+        near = float(x.detach()[0])
+        if near not in (0, most):
+            assert (x.grad == float(0 < near < most)).all()
 
 
 def test_8_the_mean_is_the_value_and_whole_numbers_stay() -> None:
@@ -195,22 +196,22 @@ def test_11_what_is_exported_is_what_is_matched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("matching", MATCHINGS)
-def test_12_the_loss_falls(matching: str) -> None:
-    made = toy(matching=matching)
+def test_12_the_loss_falls(matching: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("telltale.spiking.pace.SHIFT", 0)
+    made, given = toy(matching=matching), real(40)
     made.teachers = made.teachers[:1]
-    given = real()
+    given["events"][given["labels"] == 1, :, :, :8] = 0  # the upper half is at rest
     made.start(given["events"], given["labels"], generator=torch.Generator().manual_seed(0))
-    losses = []
-    optimizer = adam(made, lr=0.05)
-    for _ in range(40):
-        made.eval()  # neither moved nor drawn
-        torch.manual_seed(7)  # the same frequencies
-        loss = made.loss(**given)["match"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss))
-    assert losses[-1] < losses[0]
+
+    def level() -> float:
+        torch.manual_seed(7)
+        with torch.no_grad():
+            return sum(float(made.loss(**given)["match"]) for _ in range(8)) / 8
+
+    before = level()
+    for step in fit(made, [given] * 50, adam(made, lr=0.05, weight_decay=0.0)):
+        assert math.isfinite(step.loss)
+    assert level() < before
 
 
 def test_13_classes_matter_and_the_order_within_them_does_not() -> None:
