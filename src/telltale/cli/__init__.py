@@ -12,6 +12,7 @@ import typer
 
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
+from telltale.cli.auditing import audit_injection
 from telltale.cli.certifying import certify
 from telltale.cli.describing import describe
 from telltale.cli.finding import find
@@ -49,7 +50,7 @@ def options(
 
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
-RESEARCH = (prepare, train, evaluate, stress, protect, export, synth, m3fas_signal)
+RESEARCH = (prepare, train, evaluate, stress, protect, audit_injection, export, synth, m3fas_signal)
 for command in (scan, find, verify, *LISTS, *RESEARCH, demonstrations, describe, certify):
     app.command(no_args_is_help=command not in LISTS)(command)
 
