@@ -12,6 +12,7 @@ import typer
 
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
+from telltale.cli.auditing import audit_injection
 from telltale.cli.certifying import certify
 from telltale.cli.compressing import compress
 from telltale.cli.describing import describe
@@ -55,7 +56,7 @@ def options(
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 RESEARCH = (prepare, train, evaluate, stress, protect, compress, export, synth, m3fas_signal)
 LANGUAGE = (demonstrations, describe, hallucination)
-AUDITS = (certify, transfer, explain)
+AUDITS = (certify, transfer, audit_injection, explain)
 for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, *AUDITS):
     app.command(no_args_is_help=command not in LISTS)(command)
 
