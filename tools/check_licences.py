@@ -18,10 +18,11 @@ ALLOWED = (  # each a whole word of the licence's name or SPDX expression
     "apache|mit|mit-cmu|hpnd|bsd|0bsd|isc|psf|python software foundation|zlib|cc0|unlicense|"
     "mpl|mpl-2.0|mozilla public license|boost|bsl-1.0"
 )
-# GPL in any form must be named here with the reason why it does no harm.
+# GPL in any form, or a silent package, must be named here with the reason why it does no harm.
 REVIEWED = {
     "av": "extra `video`: its wheels carry x264 and x265 (GPL-2.0); only stress calls x264; "
     "who passes the wheel on can build PyAV against an FFmpeg of their own instead",
+    "spikingjelly": "extra `spiking`: its LICENSE file is Apache-2.0; its metadata do not say so",
     "pi-heif": "extra `heif`: BSD-3-Clause itself; its wheels link libheif and libde265 (LGPL-3.0)",
 }
 BUNDLED = re.compile(r"(^|/)lib(x26[45]|xvid|faac|fdk)")  # not stated in the wheel's metadata
