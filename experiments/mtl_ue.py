@@ -10,9 +10,10 @@ somebody trains on them from scratch, with a network of the surrogate's kind and
 Figures: clean test accuracy of both tasks, the best of any epoch, and the deviation of the changes
 that pictures of the same labels have.
 
-Found (3 seeds, mean accuracy of both tasks): originals 0.86, random signs 0.88, TAP alone 0.40, MTL-UE
-with TAP 0.09, without its regularisers 0.10, MTL-UE with EM 0.43. Changes of pictures with the same
-labels deviate by 7.3 levels with it and by 14.4 with TAP alone. The regularisers show no effect.
+Found (3 seeds, mean accuracy of both tasks): originals 0.86, random signs 0.88, TAP alone 0.40,
+MTL-UE with TAP 0.09, without its regularisers 0.10, MTL-UE with EM 0.43. Changes of pictures with
+the same labels deviate by 7.3 levels with it and by 14.4 with TAP alone. The regularisers
+show no effect.
 
 Writes results/mtl_ue.json and .png. A run that was stopped goes on with the next seed.
 """

@@ -10,9 +10,9 @@ window round the target; with TUE's noise in the box only, in the window, and wi
 within 4 pixels of the target; average overlap and success AUC of targets that are followed through
 six frames; and the same share on protected test pairs.
 
-Found (3 seeds, share of pairs near the target): originals 0.98, random signs 0.98, TUE 0.40 (0.08, 0.29
-and 0.83), without the contrast 0.34, noise in the box only 0.05, untrained 0.08. It protects in two
-seeds of three, and the contrast shows no effect.
+Found (3 seeds, share of pairs near the target): originals 0.98, random signs 0.98, TUE 0.40 (0.08,
+0.29 and 0.83), without the contrast 0.34, noise in the box only 0.05, untrained 0.08. It
+protects in two seeds of three, and the contrast shows no effect.
 
 Writes results/tue.json and .png. A run that was stopped goes on with the next seed.
 """
