@@ -18,6 +18,7 @@ from telltale.nn.clip_tower import ClipTower, load_tower, sentence
 from telltale.robustness.prompt_injection import features
 
 Run = Callable[..., tuple[int, str, str]]
+SHORT = ("--set", "surrogate.depth=1")
 TOY = {"surrogate.name": "vit_toy", "surrogate.depth": 2}
 
 
@@ -88,7 +89,7 @@ def test_13_it_refuses_addresses_and_what_is_not_ones_own(photos: list[Path], ru
 
 
 def test_the_table_and_no_picture(photos: list[Path], run: Run) -> None:
-    words = ("--own", "--recipe", "toy", "--set", "method.steps=3")
+    words = ("--own", "--recipe", "toy", "--set", "method.steps=3", *SHORT)
     code, out, err = run("audit-injection", *photos, *words)
     assert code == 0, err
     for wanted in ("JPEG 30", "half size and back", SMOOTHED, CROPPED, " of 2", "AUC"):
@@ -102,7 +103,15 @@ def test_the_table_and_no_picture(photos: list[Path], run: Run) -> None:
 
 
 def test_json_has_a_line_a_picture(photos: list[Path], run: Run) -> None:
-    words = ("--own", "--set", "surrogate.name=vit_toy", "--set", "method.steps=2", "--json")
+    words = (
+        "--own",
+        "--set",
+        "surrogate.name=vit_toy",
+        "--set",
+        "method.steps=2",
+        "--json",
+        *SHORT,
+    )
     code, out, _ = run("audit-injection", *photos, *words)
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 0
