@@ -103,6 +103,8 @@ def _show(found: "list[Moved]") -> None:
     typer.echo(
         "before, after: mean cosine with the instruction\n"
         "taken: pictures nearer to the instruction than to any decoy; 95 %: of their share after\n"
-        "kept: mean cosine of the defended picture with the picture\n"
-        f"Unrest under defences tells the changed from the unchanged with AUC {detected(found):.2f}"
+        "kept: mean cosine of the defended picture with the picture"
     )
+    if len(found) > 1:  # one picture ranks before one other or behind it, which says nothing
+        unrest = detected(found)
+        typer.echo(f"Unrest under defences tells changed from unchanged with AUC {unrest:.2f}")
