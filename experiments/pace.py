@@ -9,7 +9,7 @@ but their order in time: PACE, PACE with amplitudes only, matching of mean rates
 teachers of 300 steps, 150 steps of distillation with 12 real clips a class, 240 steps of a fresh
 network.
 
-FOUND
+Not yet measured over three seeds.
 
 Writes results/pace.json and .png. A run that was stopped goes on with the next seed.
 """

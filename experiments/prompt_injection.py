@@ -12,7 +12,7 @@ matched, too (fine; "ot": by transport); and the phrase written at full strength
 ("visible"). Then what defences leave of "fine", the whole method, on victim and surrogates; "right"
 is the victim's accuracy on unchanged pictures under the same defence.
 
-FOUND
+Not yet measured over three seeds.
 
 Writes results/prompt_injection.json and .png. A run that was stopped goes on with the next seed.
 """

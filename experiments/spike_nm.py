@@ -8,7 +8,7 @@ learn from, 500 of other writers to test on), 16 × 16 pixels, 6 frames, 900 cli
 the steps, then fixed. "magnitude" and "unstructured" prune the dense network and tune it for as
 long as SpikeNM's fixed masks train. A point of accuracy is three clips.
 
-FOUND
+Not yet measured over three seeds.
 
 Writes results/spike_nm.json and .png. A run that was stopped goes on with the next seed.
 """
