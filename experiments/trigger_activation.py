@@ -13,12 +13,12 @@ trigger guessed at random; MI on a network that learnt the target's answers; MI 
 attacker's own that has a fixed trigger of 0.3, another one; Square, which asks only; and the
 surrogates' mean gradient over pictures, one change for all.
 
-Found (3 seeds; accuracy at ε = 0.1, mean over surrogates, under MI / VMI / Square / the whole model
-known): plain 0.23 / 0.21 / 0.04 / 0.00, JPEG 75 0.24 / 0.22, fixed trigger of 0.1 0.71 / 0.70 / 0.00
-/ 0.00, of 0.3 0.88 / 0.88 / 0.34 / 0.00, learnt 0.1 0.57 / 0.56, learnt 0.3 0.77 / 0.77, fixed 0.3
-without the divergence 0.87 / 0.87, adversarially trained 0.91 / 0.91 / 0.84 / 0.64 at a clean
-accuracy of 0.94 against 0.99 and 4.4 times the training. The claim holds for transferred attacks;
-that a learnt trigger is better does not show, nor does the divergence matter.
+Found (3 seeds; accuracy at ε = 0.1, mean over surrogates, under MI / VMI / Square / the whole
+model known): plain 0.23 / 0.21 / 0.04 / 0.00, JPEG 75 0.24 / 0.22, fixed trigger of 0.1 0.71 /
+0.70 / 0.00 / 0.00, of 0.3 0.88 / 0.88 / 0.34 / 0.00, learnt 0.1 0.57 / 0.56, learnt 0.3 0.77 /
+0.77, fixed 0.3 without the divergence 0.87 / 0.87, adversarially trained 0.91 / 0.91 / 0.84 / 0.64
+at a clean accuracy of 0.94 against 0.99 and 4.4 times the training. The claim holds for
+transferred attacks; that a learnt trigger is better does not show, nor does the divergence matter.
 
 Writes results/trigger_activation.json and .png. A run that was stopped goes on with the next seed.
 """
