@@ -211,7 +211,17 @@ def test_7_what_was_saved_fits_a_fresh_backbone(slug: str, tmp_path: Path) -> No
     assert torch.equal(fresh(*given).logit, network(*given).logit)
 
 
-@pytest.mark.parametrize("slug", [slug for slug in DETECTORS if CARDS[slug].takes == ("images",)])
+LONG = ("forensics_sam", "propose_rectify")  # their export takes half a minute each
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        pytest.param(slug, marks=pytest.mark.slow) if slug in LONG else slug
+        for slug in DETECTORS
+        if CARDS[slug].takes == ("images",)
+    ],
+)
 def test_8_exports_and_onnx_runtime_agrees(slug: str, tmp_path: Path) -> None:
     network = tiny(slug).eval()
     disturb(network)

@@ -102,7 +102,8 @@ def test_3_constrained_kernels_stay_so(seed: int) -> None:
         middle = kernels[..., 2, 2]
         torch.testing.assert_close(middle, -torch.ones_like(middle), atol=1e-6, rtol=0)
         total = kernels.sum((2, 3))
-        torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-4, rtol=0)
+        # A sum near 0 makes the others large; what is left is their rounding.
+        assert (total.abs() <= 1e-5 * kernels.abs().sum((2, 3))).all()
 
 
 def test_3_after_a_step_the_constraint_acts() -> None:
