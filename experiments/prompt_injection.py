@@ -12,7 +12,13 @@ matched, too (fine; "ot": by transport); and the phrase written at full strength
 ("visible"). Then what defences leave of "fine", the whole method, on victim and surrogates; "right"
 is the victim's accuracy on unchanged pictures under the same defence.
 
-Not yet measured over three seeds.
+Found (3 seeds, share of pictures taken for the phrase, victim / surrogates): the phrase at full
+strength 0.99 / 0.72; overlay alone 0.02 / 0.01; noise toward the sentence 0.04 / 0.34, toward the
+rendered phrase 0.04 / 0.14, toward both 0.05 / 0.30; with the overlay 0.10 / 0.27, target refined
+0.10 / 0.27, tokens matched 0.11 / 0.28, by transport 0.11 / 0.27. Half size and back or a blur
+leave 0.04, JPEG 75 0.13. Overlay and noise together carry over twice as well as noise alone,
+within the spread over seeds (0.1); refining the target and matching tokens show no effect on
+encoders as small as these.
 
 Writes results/prompt_injection.json and .png. A run that was stopped goes on with the next seed.
 """

@@ -8,7 +8,12 @@ learn from, 500 of other writers to test on), 16 × 16 pixels, 6 frames, 900 cli
 the steps, then fixed. "magnitude" and "unstructured" prune the dense network and tune it for as
 long as SpikeNM's fixed masks train. A point of accuracy is three clips.
 
-Not yet measured over three seeds.
+Found (3 seeds, %): dense 91.7 ± 0.9. 2:4: SpikeNM 89.4 ± 0.5, without distillation 88.3 ± 0.3,
+fixed random 87.1 ± 0.8, SR-STE 88.9 ± 0.8; magnitude and unstructured, which have the dense
+training before their own, 92.0. 1:4: 87.3, without distillation 85.9, magnitude 91.2. 2:8: 87.6,
+87.8 and 90.9. At equal training the learnt masks are the best at 2:4, and distillation helps by a
+point at 2:4 and 1:4 and not at 2:8; the aim, within a point of dense at 2:4, is missed by 1.3
+points, and who can afford to train densely first does better by magnitude.
 
 Writes results/spike_nm.json and .png. A run that was stopped goes on with the next seed.
 """
