@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from redness import save_empty, save_face, write_redness
-from telltale import report
+from telltale import __version__, report
 
 SCHEMA = json.loads((Path(report.__file__).with_name("report.schema.json")).read_text())
 Run = Callable[..., tuple[int, str, str]]
@@ -254,3 +254,15 @@ def test_a_full_disk_leaves_the_old_page(tmp_path: Path, method: Path, run: Run)
     assert code == 2
     assert "out.html" in err
     assert page.read_text() == "the old report"
+
+
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_version_is_said_alone(run: Run, word: str) -> None:
+    assert run(word) == (0, f"telltale {__version__}\n", "")
+
+
+def test_every_verb_stands_in_a_panel_of_the_help(run: Run) -> None:
+    _, out, _ = run("--help")
+    assert "─ Commands ─" not in out  # where a verb without a panel would be shown
+    for verb in ("scan", "serve", "train", "evaluate", "stress", "protect", "compress", "explain"):
+        assert f"│ {verb} " in out

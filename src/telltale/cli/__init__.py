@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from telltale import __version__
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
 from telltale.cli.auditing import audit_injection
@@ -44,21 +45,36 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"telltale {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; at any place.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Show the version.", callback=_version, is_eager=True),
     ] = False,
 ) -> None:
     """Only for ``--help``: ``run`` takes ``--debug`` out, wherever it stands."""
 
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
-RESEARCH = (prepare, train, evaluate, stress, protect, compress, export, synth, m3fas_signal)
-LANGUAGE = (demonstrations, describe, hallucination)
-AUDITS = (certify, transfer, audit_injection, explain)
-for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, *AUDITS):
-    app.command(no_args_is_help=command not in LISTS)(command)
+PANELS = {
+    "Look at media": (scan, serve, explain, find, verify, doctor),
+    "What there is": (methods, catalogue),
+    "Train and measure": (prepare, synth, train, evaluate, stress, export, compress, m3fas_signal),
+    "Protect and audit what is yours": (protect, certify, transfer, audit_injection),
+    "Language models": (describe, hallucination, demonstrations),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(no_args_is_help=command not in LISTS, rich_help_panel=panel)(command)
 
 
 def run(arguments: Sequence[str]) -> int:
