@@ -28,6 +28,7 @@ def write_html(
     failures: Iterable[Failure] = (),
     *,
     pictures: Callable[[Report], NDArray[np.uint8]] | None = None,
+    file: Path | None = None,
 ) -> None:
     """Write one self-contained page on all reports.
 
@@ -43,6 +44,8 @@ def write_html(
             By default it is read again from the report's path, and of a video with each finding's
             own frame for its close-up. If that raises ValueError or OSError, the page says why
             there is no picture.
+        file: Of one report alone: where its file lies now, if not at the report's path. What
+            keeps that from being read is raised.
 
     Raises:
         ValueError: If ``path`` is a folder or its folder does not exist.
@@ -54,7 +57,7 @@ def write_html(
     with _replacing(path) as page, _spool(path) as body:
         for number, report in enumerate(reports, 1):
             rows.append(_row(number, report))
-            parts = _article(number, report, pictures, total or number)
+            parts = _article(number, report, pictures, total or number, file)
             body.writelines(template("file.html").generate(parts, many=total != 1))
         failed = tuple(failures)
         css, js = layout.text("page.css"), layout.text("page.js")
@@ -74,15 +77,13 @@ def write_html(
         page.writelines(template("tail.html").generate(failures=failed, js=js))
 
 
-def write_article(
-    path: Path, report: Report, *, pictures: Callable[[Report], NDArray[np.uint8]] | None = None
-) -> None:
+def write_article(path: Path, report: Report, *, file: Path | None = None) -> None:
     """Write what a page says of one file, without the page: HTML for inside another's ``main``.
 
     It wants the page's style sheet and script, ``page.css`` and ``page.js`` beside the templates.
     Arguments and errors are those of :func:`write_html`.
     """
-    parts = _article(1, report, pictures, 1)
+    parts = _article(1, report, None, 1, file)
     with _replacing(path) as page:
         page.writelines(layout.templates().get_template("file.html").generate(parts, many=False))
 
@@ -109,6 +110,7 @@ def _article(
     report: Report,
     pictures: Callable[[Report], NDArray[np.uint8]] | None,
     files: int,
+    file: Path | None = None,
 ) -> dict[str, Any]:
     """What the template needs for one file, of ``files`` known so far."""
     subject, shown = report.subject, drawing.shown_at(report)
@@ -117,13 +119,15 @@ def _article(
     size, close = next((size, close) for most, size, close in _SIZES if files <= most)
     try:
         for seconds, pixels in (
-            drawing.stills(report) if pictures is None else [(shown, pictures(report))]
+            drawing.stills(report, file) if pictures is None else [(shown, pictures(report))]
         ):
             picture = drawing.thumbnail(pixels, size) if seconds == shown else picture
             for place, finding in enumerate(report.findings, 1):
                 if finding.region is not None and drawing.peak(finding) == seconds:
                     near[place] = drawing.closeup(pixels, finding.region, close)
     except (ValueError, OSError) as error:
+        if file is not None and not picture:
+            raise
         missing = "" if picture else str(error)
     marked = [
         {
