@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
+from telltale.catalog import cards
+from telltale.loading import task_of
 from telltale.records import Report
 from telltale.report import layout
 from telltale.serve.desk import Desk
@@ -30,6 +32,12 @@ ASSETS = {
     "camera.js": "serve",
     "recorder.js": "serve",
 }
+QUESTIONS = {  # what a person may ask, where a shipped detector can answer
+    "faces": "Was a face forged?",
+    "spoof": "Is a face presented by a print, a screen or a mask?",
+    "documents": "Is it a photograph of a print or of a screen?",
+    "tampering": "Was a part of the picture changed?",
+}
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 
 
@@ -47,7 +55,8 @@ def home(
 ) -> HTMLResponse:
     """Where files are dropped, and the history."""
     jobs, total = desk.store.find(q, limit=SHOWN, offset=start)
-    return _page("index.html", desk, jobs=jobs, total=total, q=q, start=start, step=SHOWN)
+    past = {"jobs": jobs, "total": total, "q": q, "start": start, "step": SHOWN}
+    return _page("index.html", desk, questions=_questions(), **past)
 
 
 @router.post("/")
@@ -100,7 +109,9 @@ async def compare(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> 
 @router.get("/camera")
 def camera(desk: At) -> HTMLResponse:
     """A selfie check with this device's camera, and a chirp's echo."""
-    return _page("camera.html", desk)
+    known = dict(_questions())
+    asked = [(task, known[task]) for task in ("spoof", "faces") if task in known]
+    return _page("camera.html", desk, questions=asked)
 
 
 @router.get("/assets/chirp.wav")
@@ -177,6 +188,13 @@ def _page(name: str, desk: Desk, status: int = 200, **values: object) -> HTMLRes
         "keeps": desk.settings.keep_uploads,
     }
     return HTMLResponse(_templates().get_template(name).render(**always, **values), status)
+
+
+@cache
+def _questions() -> list[tuple[str, str]]:
+    """Tasks that this installation has weights for, in words."""
+    there = {task_of(card) for card in cards().values() if card.weights}
+    return [(task, says) for task, says in QUESTIONS.items() if task in there]
 
 
 def _job(desk: Desk, job_id: str) -> Job:
