@@ -1,5 +1,6 @@
 """The report as one HTML file that asks the network for nothing and reads without a script."""
 
+import glob
 import math
 import os
 import shutil
@@ -214,6 +215,7 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} does not exist; make this folder for the report first")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _drop_orphans(path)
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
             yield file
@@ -227,6 +229,21 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
     finally:
         with suppress(OSError):  # gone when all went well; else the first error is the one to show
             part.unlink(missing_ok=True)
+
+
+def _drop_orphans(path: Path) -> None:
+    """Remove what writers of this page left that were killed in the middle."""
+    if os.name != "posix":  # elsewhere signal 0 is no question, but an end
+        return
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        writer = part.name.split(".")[-2]
+        try:
+            if writer.isdecimal():
+                os.kill(int(writer), 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except OSError:  # another user's process: it lives
+            continue
 
 
 def _spool(path: Path) -> IO[str]:
