@@ -62,6 +62,11 @@ def test_several_are_listed_found_and_compared(page: Any, tmp_path: Path) -> Non
     assert page.get_by_role("button", name="Compare two").is_disabled()
     for name in ("four_people.jpg", "forged_blend.jpg"):
         page.get_by_label(f"Compare {name}").first.check()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="One page on the ticked").click()
+    bound = Path(saved.value.path()).read_text()
+    assert bound.count("<article") == 2
+    assert '<a href="#f2">forged_blend.jpg</a>' in bound or '<a href="#f2">four_people.jpg' in bound
     page.get_by_role("button", name="Compare two").click()
     page.wait_for_url("**/compare?**")
     assert page.locator("article").count() == 2

@@ -60,22 +60,51 @@ def write_html(
             rows.append(_row(number, report))
             parts = _article(number, report, pictures, total or number, file)
             body.writelines(template("file.html").generate(parts, many=total != 1))
-        failed = tuple(failures)
-        css, js = layout.text("page.css"), layout.text("page.js")
-        head = {
-            "rows": rows,
-            "failures": failed,
-            "counts": _counts(rows),
-            "title": _title(rows, failed),
-            "folder": _shared_folder(rows),
-            "when": _when(rows),
-            "css": css,
-            "policy": layout.policy(css, js),
-        }
-        page.writelines(template("head.html").generate(head))
-        body.seek(0)
-        shutil.copyfileobj(body, page)
-        page.writelines(template("tail.html").generate(failures=failed, js=js))
+        _bind(page, body, rows, tuple(failures))
+
+
+def bind_articles(path: Path, parts: Iterable[tuple[Report, str]]) -> None:
+    """Write one page on several files, with its summary, from articles that are there already.
+
+    Args:
+        path: The page, as for :func:`write_html`.
+        parts: Each report with what :func:`write_article` wrote of it.
+    """
+    rows: list[dict[str, Any]] = []
+    with _replacing(path) as page, _spool(path) as body:
+        for number, (report, article) in enumerate(parts, 1):
+            rows.append(_row(number, report))
+            body.write(renumbered(article, number))
+        _bind(page, body, rows, ())
+
+
+def renumbered(article: str, number: int) -> str:
+    """An article with ids of its own, for several on one page."""
+    for old in ('id="f1"', 'id="h1"', 'aria-labelledby="h1"'):
+        article = article.replace(old, old.replace("1", str(number)), 1)
+    return article
+
+
+def _bind(
+    page: IO[str], body: IO[str], rows: list[dict[str, Any]], failed: tuple[Failure, ...]
+) -> None:
+    """Write the table, the articles and what comes after them."""
+    template = layout.templates().get_template
+    css, js = layout.text("page.css"), layout.text("page.js")
+    head = {
+        "rows": rows,
+        "failures": failed,
+        "counts": _counts(rows),
+        "title": _title(rows, failed),
+        "folder": _shared_folder(rows),
+        "when": _when(rows),
+        "css": css,
+        "policy": layout.policy(css, js),
+    }
+    page.writelines(template("head.html").generate(head))
+    body.seek(0)
+    shutil.copyfileobj(body, page)
+    page.writelines(template("tail.html").generate(failures=failed, js=js))
 
 
 def write_article(path: Path, report: Report, *, file: Path | None = None) -> None:

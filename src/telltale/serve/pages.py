@@ -1,5 +1,6 @@
 """The web page: what the API gives, for people. Every page works without a script, but upload."""
 
+import tempfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from telltale.catalog import cards
 from telltale.loading import task_of
 from telltale.records import Report
-from telltale.report import layout
+from telltale.report import bind_articles, layout, renumbered
 from telltale.serve.desk import Desk
 from telltale.serve.guard import COOKIE, Guard
 from telltale.serve.settings import version
@@ -93,6 +95,8 @@ def stop(job_id: str, desk: At) -> RedirectResponse:
 @router.get("/compare")
 async def compare(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> Response:
     """Two reports side by side."""
+    from markupsafe import Markup
+
     if len(job_id) != 2:
         raise RefusedError(400, f"want two files to compare, got {len(job_id)}")
     jobs = [_job(desk, name) for name in job_id]
@@ -101,9 +105,30 @@ async def compare(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> 
         if job.state != "done":
             raise RefusedError(409, f"{job.name} is {job.state}; there is nothing to compare")
         article, trouble = await _article(desk, job)
-        sides.append((job, _renumbered(article, number), trouble))
+        sides.append((job, Markup(renumbered(str(article), number)), trouble))
     reports = [Report.from_json(desk.store.report(job) or {}) for job in jobs]
     return _page("compare.html", desk, sides=sides, rows=_differences(*reports))
+
+
+@router.get("/case")
+async def bound(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> Response:
+    """One page on several files, with a summary first, to be saved."""
+    if len(job_id) > SHOWN:
+        raise RefusedError(400, f"want {SHOWN} files or fewer on one page, got {len(job_id)}")
+    parts = []
+    for job in [_job(desk, name) for name in dict.fromkeys(job_id)]:
+        if job.state != "done":
+            raise RefusedError(409, f"{job.name} is {job.state}; it has no report")
+        article, trouble = await _article(desk, job)
+        if trouble:
+            raise RefusedError(409, f"{job.name}: {trouble}")
+        parts.append((Report.from_json(desk.store.report(job) or {}), str(article)))
+    with tempfile.TemporaryDirectory(dir=desk.store.incoming) as folder:
+        path = Path(folder, "case.html")
+        await run_in_threadpool(bind_articles, path, parts)
+        text = await run_in_threadpool(path.read_bytes)
+    name = {"Content-Disposition": 'attachment; filename="telltale-case.html"'}
+    return Response(text, media_type="text/html", headers=name)
 
 
 @router.get("/camera")
@@ -216,16 +241,6 @@ async def _article(desk: Desk, job: Job) -> tuple[str, str]:
     except (ValueError, OSError) as error:
         return "", str(error)
     return Markup(html), ""  # from our templates, which escape
-
-
-def _renumbered(article: str, number: int) -> str:
-    """An article with ids of its own, for two on one page."""
-    from markupsafe import Markup
-
-    text = str(article)
-    for old in ('id="f1"', 'id="h1"', 'aria-labelledby="h1"'):
-        text = text.replace(old, old.replace("1", str(number)), 1)
-    return Markup(text)
 
 
 def _differences(one: Report, other: Report) -> list[tuple[str, str, str, bool]]:

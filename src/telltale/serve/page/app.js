@@ -146,7 +146,12 @@ if (drop) {
   function watchChoices() {
     const compare = document.getElementById("compare");
     const boxes = [...document.querySelectorAll(".history input[type=checkbox]")];
-    const enough = () => { compare.disabled = boxes.filter((box) => box.checked).length !== 2; };
+    const bound = document.getElementById("case");
+    const enough = () => {
+      const ticked = boxes.filter((box) => box.checked).length;
+      compare.disabled = ticked !== 2;
+      bound.disabled = ticked === 0;
+    };
     for (const box of boxes) box.addEventListener("change", enough);
     if (compare) enough();
   }
