@@ -51,7 +51,9 @@ def test_a_leak_is_named_and_an_innocent_column_is_not(leaky: Predictions) -> No
     assert not found["identity (source)"].tells
     assert {"kind", "mask", "serial"}.isdisjoint(found)  # follow from the label, or are names
     said = "\n".join(verb.leaks(tuple(found.values())))
-    assert "jpeg_quality alone tells forged from genuine (AUC 1.00)" in said
+    assert "by jpeg_quality (AUC 1.00)" in said
+    assert "by file type (AUC 1.00)" in said
+    assert verb.leaks((found["room"],)) == []
     assert "room" not in said
     assert "together" not in said
 
@@ -105,7 +107,7 @@ def test_headers_of_the_files_are_probed(table: Path, tmp_path: Path, run: Run) 
     assert by_name["jpeg quality"].items < by_name["container"].items
     assert by_name["container"].tells
     assert not by_name["width x height"].tells
-    assert any("jpeg quality alone tells" in note for note in found.notes)
+    assert any("by jpeg quality (AUC 1.00)" in note for note in found.notes)
     assert "file type" not in by_name  # the container says it better
     blind = verb.evaluate(table, protocol=QUICK)
     assert any("name their folder with --files" in note for note in blind.notes)

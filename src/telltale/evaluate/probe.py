@@ -102,12 +102,13 @@ def probes(predictions: Predictions, protocol: Protocol) -> tuple[Probe, ...]:
 
 
 def leaks(found: tuple[Probe, ...]) -> list[str]:
-    """A sentence for each property that gives the label away."""
+    """A sentence that names what gives the label away; none if nothing does."""
+    told = [f"{it.what} (AUC {it.auc:.2f})" for it in found if it.tells and it.what != TOGETHER]
+    if not told:
+        return []
     return [
-        f"{probe.what} alone tells forged from genuine (AUC {probe.auc:.2f}): the figures above "
-        "may measure that"
-        for probe in found
-        if probe.tells and probe.what != TOGETHER
+        "forged can be told from genuine without looking at the forgery, and the figures above may "
+        f"measure that: by {', by '.join(told)}"
     ]
 
 

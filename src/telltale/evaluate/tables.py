@@ -141,7 +141,7 @@ def to_tables(evaluation: Evaluation) -> list["Table"]:
     if evaluation.risks:
         tables.append(table(RISK_HEAD, _risks(evaluation), "Risk and coverage"))
     if evaluation.probes:
-        title = "What else predicts the label (0.5: nothing)"
+        title = "What else predicts the label (0.5 or less: nothing)"
         tables.append(table(PROBE_HEAD, _probes(evaluation), title))
     return tables
 
