@@ -29,7 +29,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-# Real ones where they are: a mock has no `Tensor | None`, so what stands under "With torch" wants it.
+# Real ones where they are: the API under "With torch" cannot be read with a mock in its place.
 WANTED = ("torch", "cv2", "timm", "accelerate", "av")
 autodoc_mock_imports = [name for name in WANTED if find_spec(name) is None]
 html_theme = "furo"

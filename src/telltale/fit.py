@@ -1,5 +1,7 @@
 """Training as a generator: each step is reported, and leaving the loop stops it.
 
+::
+
     optimizer = adam(network, lr=3e-5, lrs={"center": 1e-2})
     for step in fit(network, batches, optimizer):
         if step.number % 100 == 0: ...       # evaluate, log, stop: plain code of the caller

@@ -1,8 +1,8 @@
 """Predictions as other projects write them.
 
 - ``.csv``: path, label, score and more; or path and score, with the truth elsewhere.
-- ``.npz`` or ``.json``: what DeepfakeBench's ``get_test_metrics`` returns (``pred``, ``label``), with
-  ``image``, the frames' paths, from the test set's ``data_dict``.
+- ``.npz`` or ``.json``: what DeepfakeBench's ``get_test_metrics`` returns (``pred``, ``label``),
+  with ``image``, the frames' paths, from the test set's ``data_dict``.
 - ``.json``: IMDLBenCo's ``pred_label_combined.json``, a score for each file name.
 
 DeepfakeBench itself pickles these dicts. A pickle can run anything, so none is opened here;

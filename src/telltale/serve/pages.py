@@ -57,8 +57,10 @@ def home(
 ) -> HTMLResponse:
     """Where files are dropped, and the history."""
     jobs, total = desk.store.find(q, limit=SHOWN, offset=start)
-    past = {"jobs": jobs, "total": total, "q": q, "start": start, "step": SHOWN}
-    return _page("index.html", desk, questions=_questions(), **past)
+    asked = _questions()
+    return _page(
+        "index.html", desk, questions=asked, jobs=jobs, total=total, q=q, start=start, step=SHOWN
+    )
 
 
 @router.post("/")
