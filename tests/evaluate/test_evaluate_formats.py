@@ -75,6 +75,33 @@ def test_deepfakebenchs_clips_and_unnamed_items(tmp_path: Path) -> None:
     assert not rows.columns
 
 
+def test_several_datasets_of_deepfakebench_side_by_side(tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    tables = []
+    for name, kind in (("Celeb-DF-v2", "Celeb-synthesis"), ("DFDCP", "method_A")):
+        labels = np.arange(80) // 2 % 2
+        ends = [".png" if label else ".jpg" for label in labels]
+        frames = [
+            f"{name}/{kind if label else 'real'}/frames/id{k // 2}_0/{k % 2}{ends[k]}"
+            for k, label in enumerate(labels)
+        ]
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, pred=rng.random(80) / 2 + labels / 4, label=labels, image=frames)
+        tables.append(path)
+    code, told, _ = run("evaluate", *tables, "--protocol", "cross-dataset", "-q")
+    assert (code, told) == (0, "")
+    out = tmp_path / "out.json"
+    named = [f"{path.stem}={path}" for path in tables]
+    assert run("evaluate", *named, "--protocol", "cross-dataset", "--out", out)[0] == 0
+    grid = json.loads(out.read_text())
+    levels = [(cell["test"], cell["level"], cell["forged"]) for cell in grid["cells"]]
+    assert ("DFDCP", "frame", 40) in levels
+    assert ("DFDCP", "video", 20) in levels
+    assert any(
+        "DFDCP: forged can be told" in note and "file type" in note for note in grid["notes"]
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

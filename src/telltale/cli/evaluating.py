@@ -89,7 +89,7 @@ def evaluate(  # noqa: PLR0913  # an option each
     if settings.suite:
         pairs = [word.rpartition("=") for word in what]
         named = {kind or word: word for kind, _, word in pairs}
-        found = judge.compare(named, data or [], settings, keep=keep, track=track)
+        found = judge.compare(named, data or [], settings, keep=keep, files=files, track=track)
         tables = [judge.grid_table(found)]
     else:
         if len(what) != 1 or len(data or []) > 1:

@@ -135,6 +135,7 @@ def compare(
     protocol: Protocol,
     *,
     keep: Path | None = None,
+    files: Path | None = None,
     track: Track = lambda items, count: items,
 ) -> Grid:
     """A comparison of :data:`~telltale.evaluate.protocol.SUITES`: frames and videos, test by test.
@@ -146,6 +147,7 @@ def compare(
         datas: Data for detectors: one, or several to go across datasets.
         protocol: With a suite.
         keep: CSV to write the predictions to, where one detector runs over one dataset.
+        files: Folder that the tables' paths are relative to; by default each table's own.
         track: Shows progress.
 
     Raises:
@@ -167,7 +169,8 @@ def compare(
         if is_table(what):
             if len(datas) > 1:
                 raise ValueError(f"{what}: a table of predictions wants one --data at most")
-            found[name] = read_any(Path(what), *datas)
+            folder = files or (folder_of(datas[0]) if datas else Path(what).parent)
+            found[name] = with_facts(read_any(Path(what), *datas), folder)
             made_with |= _identity(Path(what))
             continue
         if not datas or (len(datas) > 1 and protocol.suite != "cross-dataset"):
@@ -177,6 +180,7 @@ def compare(
         for data in datas:
             answers = predict(detector, data, protocol, keep=keep, track=track)
             named = name if protocol.suite == "leave-one-out" else _named(answers)
+            answers = with_facts(answers, folder_of(data))
             found[f"{named} ({data})" if named in found else named] = answers
             made_with |= _identity(data)
     made = suite(found, protocol)
