@@ -1,6 +1,7 @@
 """What else than the forgery predicts the label is found, and chance is not taken for it."""
 
 import csv
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,3 +139,10 @@ def test_a_file_that_is_no_picture_has_its_size_alone(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no picture")
     rows = Predictions("x", np.array(["a.mp4"]), np.array([1]), np.array([0.5]), np.array(["a"]))
     assert dict(verb.with_facts(rows, tmp_path).columns) == {"file bytes": np.array(["10"])}
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    names = np.array(["pipe.png", "", "a\0b", "https://example.org/a.png"])
+    rows = Predictions("x", names, np.array([1, 0, 1, 0]), np.full(4, 0.5), names)
+    assert verb.with_facts(rows, tmp_path).columns == {}

@@ -115,6 +115,8 @@ def leaks(found: tuple[Probe, ...]) -> list[str]:
 def _facts(path: Path) -> Mapping[str, str]:
     """What a file's header says, as text; nothing of a file that is not there."""
     try:
+        if not path.is_file():  # a table may name anything, and a pipe would be waited for
+            return {}
         size = path.stat().st_size
     except (OSError, ValueError):
         return {}
