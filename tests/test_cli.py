@@ -224,6 +224,22 @@ def test_ctrl_c_leaves_whole_lines_and_resume_does_the_rest(tmp_path: Path, meth
     ]
 
 
+def test_without_a_browser_a_pdf_is_refused_before_the_scan(
+    tmp_path: Path, method: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telltale.report.pdf.browser", lambda: None)
+    picture, lines = save_empty(tmp_path / "a.png"), tmp_path / "out.jsonl"
+    pdf = tmp_path / "out.pdf"
+    code, _, err = run("scan", picture, "--method", method, "--json", lines, "--pdf", pdf)
+    assert code == 2
+    assert "out.pdf: printing a PDF wants Chromium" in err
+    assert "apt install chromium" in err
+    assert not lines.exists()
+    code, _, err = run("scan", picture, "--engine", "ray", "--json", lines, "--report", "x.html")
+    assert code == 2
+    assert "writes --json only" in err
+
+
 def test_a_closed_pipe_is_no_error(tmp_path: Path, method: Path) -> None:
     for number in range(30):
         Image.new("RGB", (40, 40)).save(tmp_path / f"{number}.png")

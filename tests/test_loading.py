@@ -42,6 +42,11 @@ def test_a_run_is_exported_unless_it_was_since_its_weights(
     from telltale.export import export_run
 
     run = shutil.copytree(trained, tmp_path / "mine")
+    card = (run / "card.toml").rename(tmp_path / "card.toml")
+    with pytest.raises(ValueError, match="is not over; telltale train vit_lora_scl --run"):
+        export_run(run)
+    assert not (run / "vit_lora_scl.onnx").exists()
+    card.rename(run / "card.toml")
     path = export_run(run)
     asked = []
 

@@ -286,3 +286,23 @@ def test_every_recipe_is_in_force_without_a_mistake(path: Path) -> None:
     plan = recipes.in_force(slug, recipes.read_recipe(path, slug))
     again = recipes.in_force(slug, json.loads(json.dumps(plan.tables())))
     assert again.tables() == plan.tables()
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_same_loss_curve(tmp_path: Path) -> None:
+    """Through the command line, over gloo; without SCL, whose centre is each process's own."""
+    settings = TINY | {"method.scl_weight": 0.0, "fit.steps": 6, "fit.every": 3}
+    words = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
+    curves = []
+    for count in (1, 2):
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
+        launch += [f"--num_processes={count}", "--mixed_precision=no", "--dynamo_backend=no"]
+        launch += ["--main_process_port=0", "-m", "telltale", "train", "vit_lora_scl", *words]
+        folder = tmp_path / str(count)
+        launch += ["--run", str(folder)]
+        done = subprocess.run(launch, capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        curves.append([[it["ce"], it["norm"], it.get("val_auc", 0)] for it in log_of(folder)])
+        assert (folder / "card.toml").exists()
+    assert len(curves[0]) == 6  # one log, written by the first process
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)

@@ -51,6 +51,10 @@ def export_run(run: Path, out: Path | None = None) -> Path:
     slug = read_run(run).slug
     if catalog.card(slug).verb != "detect":
         raise ValueError(f"{run}: {slug} does not detect; only detectors are exported for the scan")
+    if not (run / "card.toml").exists():
+        raise ValueError(
+            f"{run}: its training is not over; telltale train {slug} --run {run} --resume"
+        )
     network = network_of(run)
     merge = getattr(network, "merge", None)
     if callable(merge):

@@ -1,5 +1,7 @@
 """Training as a generator: each step is reported, and leaving the loop stops it.
 
+::
+
     optimizer = adam(network, lr=3e-5, lrs={"center": 1e-2})
     for step in fit(network, batches, optimizer):
         if step.number % 100 == 0: ...       # evaluate, log, stop: plain code of the caller
@@ -111,7 +113,8 @@ def fit(
     Args:
         network: Put into training mode before each step, so the caller may evaluate in between.
         batches: Dicts of tensors or arrays under the names that ``network.loss`` takes. With
-            n processes each takes every n-th row of every batch, so a batch stays as large.
+            n processes each takes every n-th row of every batch, so a batch stays as large; n
+            must divide its length.
         optimizer: As from :func:`adam`; None is that with its defaults.
         schedule: Factor of each group's learning rate.
         clip: Largest L2 norm of all gradients together.
@@ -138,6 +141,11 @@ def fit(
         losses_of.train()
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(number)
+        if uneven := [name for name, values in batch.items() if len(values) % every]:
+            raise ValueError(
+                f"step {number}: want a batch that {every} processes share evenly, got "
+                f"{len(batch[uneven[0]])} {uneven[0]}"
+            )
         rows = {name: torch.as_tensor(values[first::every]) for name, values in batch.items()}
         losses = model({name: part.to(accelerator.device) for name, part in rows.items()})
         values = accelerator.reduce({k: v.detach() for k, v in losses.items()}, reduction="mean")

@@ -157,24 +157,3 @@ def test_frames_are_averaged_to_videos() -> None:
     data.labels[0] = 1
     with pytest.raises(ValueError, match="video 'v' has several labels"):
         data.averaged("video")
-
-
-def test_a_leak_is_named_and_an_innocent_column_is_not(data: Predictions) -> None:
-    rng = np.random.default_rng(1)
-    paths = [f"{k}.{'png' if label else 'jpg'}" for k, label in enumerate(data.labels)]
-    columns = {
-        "jpeg_quality": np.array(
-            [str(q) for q in 70 + 20 * data.labels + rng.integers(5, size=400)]
-        ),
-        "room": rng.choice(["kitchen", "hall"], 400),
-        "width": np.array([str(width) for width in rng.integers(100, 2000, size=400)]),
-        "kind": data.columns["kind"],
-    }
-    leaky = Predictions("leaky", np.array(paths), data.labels, data.scores, data.sources, columns)
-    said = "\n".join(verb.leaks(leaky, QUICK))
-    assert "jpeg_quality alone tells forged from genuine (AUC 1.00)" in said
-    assert "file type '.png' alone" in said
-    assert verb.leaks(leaky.take(np.arange(30)), QUICK) == []  # too few to tell from chance
-    assert "room" not in said
-    assert "width" not in said
-    assert "kind" not in said

@@ -226,6 +226,16 @@ def test_risk_coverage_by_hand() -> None:
     assert metrics.aurc([0.9, 0.2, 0.7, 0.6], [1, 0, 1, 0]) == pytest.approx(1 / 16)
 
 
+def test_risk_at_a_coverage_by_hand() -> None:
+    scores, labels = [0.9, 0.2, 0.7, 0.6], [1, 0, 1, 0]  # surest first; only the last is wrong
+    risks = [metrics.risk_at(scores, labels, coverage) for coverage in (0.25, 0.5, 0.75, 1.0)]
+    assert risks == [0, 0, 0, 0.25]
+    assert metrics.risk_at(scores, labels, 1e-9) == 0  # one item at least
+    for coverage in (0, 1.5):
+        with pytest.raises(ValueError, match=r"want a coverage in \(0, 1\]"):
+            metrics.risk_at(scores, labels, coverage)
+
+
 ANY = [metrics.accuracy, metrics.f1, metrics.iou, metrics.brier, metrics.ece, metrics.aurc]
 BOTH = [
     metrics.auc,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from moving import HEIGHT, WIDTH, film
 from telltale.records import Finding, Region, Report, Subject
-from telltale.report import drawing, reread, write_html
+from telltale.report import drawing, reread, write_article, write_html
 
 GREYS = (40, 100, 160, 220)  # of the frames at 0, 0.5, 1 and 1.5 s
 
@@ -61,6 +61,22 @@ def test_each_close_up_is_of_its_own_frame(report: Report, tmp_path: Path) -> No
     assert list(greys.values()) == pytest.approx([220, 100, 220], abs=4)
     boxes = re.findall(r'<rect class="box \w+" x="([\d.]+)"', page)
     assert boxes == ["300"]  # the other face was elsewhere, or not there, in this frame
+
+
+def test_a_video_that_lies_elsewhere_gives_all_its_frames(report: Report, tmp_path: Path) -> None:
+    write_html(tmp_path / "page.html", [report])
+    moved = Path(report.subject.path).rename(tmp_path / "upload")
+    write_article(tmp_path / "article.html", report, file=moved)
+    write_html(tmp_path / "again.html", [report], file=moved)
+    page, again, article = (
+        re.findall(r"data:image/jpeg;base64,[^\"]+", (tmp_path / name).read_text())
+        for name in ("page.html", "again.html", "article.html")
+    )
+    assert len(page) == 3  # the whole, and a close-up of each face from its own frame
+    assert page == again == article
+    moved.unlink()
+    with pytest.raises(ValueError, match="upload"):
+        write_article(tmp_path / "article.html", report, file=moved)
 
 
 def test_timelines_share_the_videos_time(report: Report) -> None:

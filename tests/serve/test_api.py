@@ -250,3 +250,24 @@ def test_forgetting_uploads(tmp_path: Path, selfie: bytes) -> None:
         page = http.get(f"/r/{job['id']}")
         assert page.status_code == 200
         assert "me.jpg" in page.text
+
+
+def test_several_files_on_one_page(server: Server, selfie: bytes) -> None:
+    with server.client() as http:
+        jobs = [
+            http.post("/v1/scan", files={"file": (name, selfie)}).json()
+            for name in ("a.jpg", "<i>b</i>.jpg")
+        ]
+        ids = [job["id"] for job in jobs]
+        page = http.get("/case", params={"id": ids})
+        assert http.get("/case", params={"id": ["nothing"]}).status_code == 404
+        assert http.get("/case", params={"id": ids * 26}).status_code == 400
+        assert http.get("/case").status_code == 422
+    assert "attachment" in page.headers["content-disposition"]
+    assert page.text.count("<article") == 2
+    for number in (1, 2):
+        assert f'href="#f{number}"' in page.text
+        assert f'id="f{number}"' in page.text
+    assert "<i>b</i>" not in page.text
+    assert page.text.rstrip().endswith("</html>")
+    assert not [name for name in (server.folder / "incoming").iterdir() if name.is_dir()]

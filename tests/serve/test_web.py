@@ -57,16 +57,30 @@ def test_several_are_listed_found_and_compared(page: Any, tmp_path: Path) -> Non
     rows = page.locator("#sending li")
     assert rows.count() == 3
     assert "damaged.jpg" in rows.nth(2).inner_text()
+    page.get_by_label("Compare forged_blend.jpg").first.wait_for()  # without loading the page again
     page.goto("/?q=.jpg")
     assert page.get_by_role("button", name="Compare two").is_disabled()
     for name in ("four_people.jpg", "forged_blend.jpg"):
         page.get_by_label(f"Compare {name}").first.check()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="One page on the ticked").click()
+    bound = Path(saved.value.path()).read_text()
+    assert bound.count("<article") == 2
+    assert '<a href="#f2">forged_blend.jpg</a>' in bound or '<a href="#f2">four_people.jpg' in bound
     page.get_by_role("button", name="Compare two").click()
     page.wait_for_url("**/compare?**")
     assert page.locator("article").count() == 2
     assert page.locator(".versus .differs").count() >= 2
     ids = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_a_question_may_be_chosen(page: Any) -> None:  # noqa: ANN401
+    page.goto("/")
+    page.locator("#task").select_option("documents")
+    page.locator("#files-in").set_input_files(MEDIA / "commodore.jpg")
+    page.wait_for_url("**/r/*")
+    assert "Asked of recapture" in page.locator("article").inner_text()
 
 
 def test_a_video_has_a_timeline(page: Any) -> None:  # noqa: ANN401
@@ -108,6 +122,8 @@ def test_the_camera_takes_a_picture_and_hears_a_chirp(page: Any) -> None:  # noq
     assert Path(saved.value.path()).read_bytes()[:4] == b"RIFF"
     page.get_by_role("button", name="Turn the camera on").click()
     page.get_by_text("The camera is on.").wait_for()
+    asked = page.locator("#task option").all_inner_texts()
+    assert asked[0].startswith("Is a face presented")
     page.get_by_role("button", name="Take the picture").click()
     page.wait_for_url("**/r/*", timeout=15_000)
     page.locator("article, .verdict").first.wait_for(timeout=30_000)

@@ -17,12 +17,13 @@ from telltale.cli.auditing import audit_injection
 from telltale.cli.certifying import certify
 from telltale.cli.compressing import compress
 from telltale.cli.describing import describe
+from telltale.cli.evaluating import evaluate
 from telltale.cli.explaining import explain
 from telltale.cli.finding import find
 from telltale.cli.hallucinating import hallucination
 from telltale.cli.listing import doctor, methods
 from telltale.cli.protecting import protect
-from telltale.cli.research import evaluate, export, prepare, synth, train
+from telltale.cli.research import export, prepare, synth, train
 from telltale.cli.scanning import scan
 from telltale.cli.selecting import demonstrations
 from telltale.cli.serving import serve

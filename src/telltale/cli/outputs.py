@@ -68,6 +68,14 @@ def check_place(out: Path | None) -> None:
         raise ValueError(f"{out}: the folder {folder} may not be written to; name another place")
 
 
+def check_printer(pdf: Path | None) -> None:
+    """Refuse before a long scan what no browser is there to print."""
+    if pdf is not None:
+        from telltale.report.pdf import check_browser
+
+        check_browser(pdf)
+
+
 def scan_corpus(
     paths: Sequence[Path],
     out: Path | None,

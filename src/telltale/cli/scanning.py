@@ -95,12 +95,18 @@ def scan(  # noqa: PLR0913  # an option each
     from telltale.scan import cores, files_in, made_with, scan_many
 
     lines = None if json_lines == STDOUT else json_lines
+    if engine != "threads" and any((report, pdf, key, resume)):
+        raise ValueError(
+            f"--engine {engine} writes --json only, and always resumes; leave out --report, --pdf, "
+            "--sign and --resume, which are for the scan of a folder"
+        )
     if engine != "threads":
         outputs.scan_corpus(paths, lines, engine, workers, survival, video_fps, task)
     if resume and lines is None:
         raise ValueError("--resume wants --json FILE.jsonl, the file of the scan to go on with")
     for out in (report, lines, pdf):
         check_place(out)
+    outputs.check_printer(pdf)
     signer = outputs.signer(key, (report, lines, pdf))
     done = done_in(lines) if resume and lines else set()
     total, left = (sum(1 for _ in files_in(paths, passed)) for passed in ((), done))

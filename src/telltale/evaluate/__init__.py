@@ -1,10 +1,12 @@
 """How good a detector is, by figures that can be repeated: ``telltale evaluate``.
 
 Takes a table of predictions by anyone's detector, or runs one of ours over a manifest. Every
-figure has an interval that resamples whole sources, the worst slice is named, and the threshold
-comes from validation data, never from the split that it is judged on.
+figure has an interval that resamples whole sources, the worst slice is named, the threshold
+comes from validation data, never from the split that it is judged on, and a probe says what else
+than the forgery would predict the label.
 """
 
+from telltale.evaluate.formats import read_any
 from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_table
 from telltale.evaluate.grids import (
     Cell,
@@ -24,9 +26,9 @@ from telltale.evaluate.predictions import (
     read_predictions,
     unanswered,
 )
+from telltale.evaluate.probe import Probe, leaks, probes, with_facts
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
 from telltale.evaluate.run import compare, evaluate, evaluate_detector, predict
-from telltale.evaluate.slices import leaks
 from telltale.evaluate.tables import to_csv, to_json, to_latex, to_markdown, to_tables, write
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Grid",
     "Measure",
     "Predictions",
+    "Probe",
     "Protocol",
     "Row",
     "answered",
@@ -58,6 +61,8 @@ __all__ = [
     "measure",
     "predict",
     "predictions_csv",
+    "probes",
+    "read_any",
     "read_predictions",
     "suite",
     "to_csv",
@@ -66,6 +71,7 @@ __all__ = [
     "to_markdown",
     "to_tables",
     "unanswered",
+    "with_facts",
     "write",
     "write_maps",
 ]

@@ -22,6 +22,7 @@ import numpy as np
 from telltale import metrics, taxonomy
 from telltale.evaluate.measures import Measure, Metric, with_interval
 from telltale.evaluate.predictions import Predictions
+from telltale.evaluate.probe import leaks, probes
 from telltale.evaluate.protocol import Protocol
 
 COLUMNS = ("auc", "eer", "average_precision", "accuracy")
@@ -160,6 +161,7 @@ def grid(name: str, tests: Mapping[str, Predictions], protocol: Protocol) -> Gri
         rows = rows.thinned(protocol.frames, protocol.choose)
         if missing := int(np.isnan(rows.scores).sum()):
             notes.append(f"{test}: {missing} of {len(rows)} items have no answer and are left out")
+        notes += [f"{test}: {told}" for told in leaks(probes(rows, protocol))]
         by = protocol.average_by or ("video" if "video" in rows.columns else "")
         cells.append(_cell(test, "frame" if by else "item", rows, protocol))
         if by:

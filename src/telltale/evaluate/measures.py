@@ -10,15 +10,16 @@ from numpy.typing import ArrayLike
 
 from telltale import metrics
 from telltale.evaluate.predictions import Predictions, Strings
+from telltale.evaluate.probe import Probe, leaks, probes
 from telltale.evaluate.protocol import Protocol
-from telltale.evaluate.slices import leaks, slices
+from telltale.evaluate.slices import slices
 
 Metric = Callable[..., float]
 
 LOWER_IS_BETTER = frozenset(
     {
         *("eer", "min_cllr", "apcer", "bpcer", "acer", "hter", "aurc", "brier", "ece", "cllr"),
-        *("bpcer_at_apcer_5", "unanswered", "undecided"),
+        *("bpcer_at_apcer_5", "unanswered", "undecided", "risk_at_80", "risk_at_50"),
         *("genuine_called_forged", "forged_called_genuine"),
     }
 )
@@ -51,6 +52,11 @@ class Evaluation(NamedTuple):
     worst: Mapping[str, tuple[str, float]]  # measure -> slice, value
     notes: tuple[str, ...]
     made_with: Mapping[str, str] = {}
+    probes: tuple[Probe, ...] = ()  # what else predicts the label, the strongest first
+    risks: tuple[tuple[float, Measure], ...] = ()  # coverage and the error rate of that share
+
+
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3)  # of the table of risks
 
 
 def measure(
@@ -71,9 +77,23 @@ def measure(
         rows.append(_row(name, predictions.take(mask), protocol, threshold))
         if own >= protocol.smallest:
             _note_worst(worst, rows[-1])
-    notes = list(_notes(predictions, threshold))
-    notes += leaks(predictions, protocol)
-    return Evaluation(predictions.name, threshold, tuple(rows), worst, tuple(notes))
+    found = probes(predictions, protocol)
+    notes = (*_notes(predictions, threshold), *leaks(found))
+    risks = tuple(_risks(predictions, protocol, threshold))
+    return Evaluation(predictions.name, threshold, tuple(rows), worst, notes, {}, found, risks)
+
+
+def _risks(
+    rows: Predictions, protocol: Protocol, threshold: float | None
+) -> Iterator[tuple[float, Measure]]:
+    """The error rate of the surest share of the answered items, for each of some shares."""
+    known = ~np.isnan(rows.scores)
+    if threshold is None or not known.any():
+        return
+    for coverage in COVERAGES:
+        metric = partial(metrics.risk_at, coverage=coverage, threshold=threshold)
+        if (risk := with_interval(metric, rows.take(known), protocol)) is not None:
+            yield coverage, risk
 
 
 def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | None) -> Row:
@@ -95,6 +115,7 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
     return Row(name, len(rows) - forged, forged, np.unique(rows.sources).size, measures)
 
 
+FPRS = {"fpr_01": 0.001, "fpr_1": 0.01, "fpr_10": 0.1}
 _BY_KIND = frozenset({"apcer", "acer", "bpcer_at_apcer_5"})
 
 
@@ -104,7 +125,7 @@ def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
         "auc": metrics.auc,
         "eer": metrics.eer,
         "average_precision": metrics.average_precision,
-        "tpr_at_fpr_1": partial(metrics.tpr_at_fpr, limit=0.01),
+        **{f"tpr_at_{name}": partial(metrics.tpr_at_fpr, limit=it) for name, it in FPRS.items()},
         "bpcer_at_apcer_5": _bpcer_at_apcer_5,
         "min_cllr": metrics.min_cllr,
     }
@@ -116,7 +137,11 @@ def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
             "acer": _at(metrics.acer, threshold),
             "hter": partial(metrics.hter, threshold=threshold),
             "aurc": partial(metrics.aurc, threshold=threshold),
+            "risk_at_80": partial(metrics.risk_at, coverage=0.8, threshold=threshold),
+            "risk_at_50": partial(metrics.risk_at, coverage=0.5, threshold=threshold),
         }
+    if (rows.labels == 0).sum() < 1 / FPRS["fpr_01"]:
+        del found["tpr_at_fpr_01"]  # not one genuine item in a thousand: it would be that at 0
     if rows.scores.min() >= 0 and rows.scores.max() <= 1:
         found |= {"brier": metrics.brier, "ece": metrics.ece, "cllr": _cllr}
     return found

@@ -137,14 +137,13 @@ def read_predictions(path: Path) -> Predictions:
         ValueError: That names the file, and the line if one is at fault.
     """
     table = read_table(path, ("path", "label", "score"))
-    scores = np.empty(len(table.rows))
-    for number, row in enumerate(table.rows):
-        try:
-            scores[number] = float(row["score"]) if row["score"] else math.nan
-        except ValueError:
-            raise ValueError(
-                f"{path}, line {table.lines[number]}: want a number as score, got {row['score']!r}"
-            ) from None
+    scores = np.array(
+        [
+            number_of(row["score"], f"{path}, line {line}")
+            for row, line in zip(table.rows, table.lines, strict=True)
+        ],
+        np.float64,
+    )
     return _table(path, table, scores)
 
 
@@ -223,6 +222,23 @@ def predictions_csv(predictions: Predictions) -> Iterator[list[str]]:
             "" if math.isnan(score) else repr(float(score)),
             *(str(column[number]) for column in predictions.columns.values()),
         ]
+
+
+def as_numbers(column: Strings) -> NDArray[np.float64] | None:
+    """A column of text as numbers (N,), empty as NaN; None if it holds words."""
+    try:
+        numbers = np.array([float(value) if value else math.nan for value in column])
+    except ValueError:
+        return None
+    return None if np.isnan(numbers).all() else numbers
+
+
+def number_of(text: str, where: str) -> float:
+    """A score, empty as NaN; the error says ``where`` it stands."""
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise ValueError(f"{where}: want a number as score, got {text!r}") from None
 
 
 def _path(report: Report | Failure) -> str:

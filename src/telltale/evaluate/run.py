@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telltale.data.forgery import located
+from telltale.evaluate.formats import is_table, read_any
 from telltale.evaluate.grids import Grid, suite
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
@@ -18,9 +19,9 @@ from telltale.evaluate.predictions import (
     answered,
     folder_of,
     predictions_csv,
-    read_predictions,
     unanswered,
 )
+from telltale.evaluate.probe import with_facts
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
 from telltale.evaluate.tables import write_text
 from telltale.loading import load
@@ -37,27 +38,33 @@ def evaluate(
     protocol: Protocol | None = None,
     *,
     keep: Path | None = None,
+    files: Path | None = None,
     track: Track = lambda items, count: items,
 ) -> Evaluation:
     """Judge predictions, a shipped detector or an exported one.
 
     Args:
-        what: A CSV of predictions, a method's slug, an ``.onnx`` file whose card, a ``.toml`` of
-            the same stem, lies beside it, or the folder of a training run.
-        data: For a detector, a manifest or a folder for each class.
+        what: A table of predictions (see :mod:`telltale.evaluate.formats`), a method's slug, an
+            ``.onnx`` file whose card, a ``.toml`` of the same stem, lies beside it, or the folder
+            of a training run.
+        data: For a detector, or a table without labels: a manifest or a folder for each class.
         protocol: Default: ``Protocol()``.
-        keep: CSV to write a detector's predictions to, for other figures later.
+        keep: CSV to write the predictions to, with what was found out about their files.
+        files: Folder that a table's paths are relative to; by default the table's own.
         track: Shows progress, as :func:`rich.progress.track` does.
 
     Raises:
         ValueError: That names the file and says what is wrong with it.
     """
     protocol = protocol or Protocol()
-    path = Path(what)
-    if path.suffix.lower() == ".csv":
-        if data is not None:
-            raise ValueError(f"{path}: predictions bring their own data; leave out {data}")
-        return _judged(read_predictions(path), protocol, protocol.threshold, _identity(path))
+    if is_table(what):
+        path = Path(what)
+        given = read_any(path, data)
+        identity = _identity(path) | ({} if data is None else _identity(data))
+        folder = files or (path.parent if data is None else folder_of(data))
+        return _judged(given, protocol, protocol.threshold, identity, folder=folder, keep=keep)
+    if files is not None:
+        raise ValueError(f"--files is for tables of predictions; {what} reads what --data names")
     if data is None:
         raise ValueError(f"{what}: a detector needs data: a manifest, CSV with path, label, …")
     return evaluate_detector(load(what, threads=1), data, protocol, keep=keep, track=track)
@@ -79,7 +86,8 @@ def evaluate_detector(
     fixed = protocol.threshold
     if fixed is None and not protocol.select:
         fixed = detector.weights.threshold
-    return _judged(predictions, protocol, fixed, _identity(data) | _which(detector))
+    identity = _identity(data) | _which(detector)
+    return _judged(predictions, protocol, fixed, identity, folder=folder_of(data))
 
 
 def predict(
@@ -127,6 +135,7 @@ def compare(
     protocol: Protocol,
     *,
     keep: Path | None = None,
+    files: Path | None = None,
     track: Track = lambda items, count: items,
 ) -> Grid:
     """A comparison of :data:`~telltale.evaluate.protocol.SUITES`: frames and videos, test by test.
@@ -138,6 +147,7 @@ def compare(
         datas: Data for detectors: one, or several to go across datasets.
         protocol: With a suite.
         keep: CSV to write the predictions to, where one detector runs over one dataset.
+        files: Folder that the tables' paths are relative to; by default each table's own.
         track: Shows progress.
 
     Raises:
@@ -145,7 +155,7 @@ def compare(
     """
     if protocol.suite not in SUITES:
         raise ValueError(f"want a suite of {', '.join(SUITES)}, got {protocol.suite!r}")
-    tables = all(Path(what).suffix.lower() == ".csv" for what in whats.values())
+    tables = all(is_table(what) for what in whats.values())
     several = protocol.suite == "leave-one-out" or (protocol.suite == "cross-dataset" and tables)
     if not whats or (len(whats) > 1 and not several):
         raise ValueError(f"{protocol.suite} judges one detector, got {', '.join(whats)}")
@@ -156,10 +166,11 @@ def compare(
     for name, what in whats.items():
         if protocol.suite == "leave-one-out" and Path(what).is_dir():
             check_left_out(Path(what), name)
-        if Path(what).suffix.lower() == ".csv":
-            if datas:
-                raise ValueError(f"{what}: predictions bring their own data; leave out {datas[0]}")
-            found[name] = read_predictions(Path(what))
+        if is_table(what):
+            if len(datas) > 1:
+                raise ValueError(f"{what}: a table of predictions wants one --data at most")
+            folder = files or (folder_of(datas[0]) if datas else Path(what).parent)
+            found[name] = with_facts(read_any(Path(what), *datas), folder)
             made_with |= _identity(Path(what))
             continue
         if not datas or (len(datas) > 1 and protocol.suite != "cross-dataset"):
@@ -169,6 +180,7 @@ def compare(
         for data in datas:
             answers = predict(detector, data, protocol, keep=keep, track=track)
             named = name if protocol.suite == "leave-one-out" else _named(answers)
+            answers = with_facts(answers, folder_of(data))
             found[f"{named} ({data})" if named in found else named] = answers
             made_with |= _identity(data)
     made = suite(found, protocol)
@@ -199,7 +211,11 @@ def _judged(
     protocol: Protocol,
     threshold: float | None,
     identity: dict[str, str],
+    *,
+    folder: Path,
+    keep: Path | None = None,
 ) -> Evaluation:
+    """The split's figures, at a threshold that is given or chosen on the split to select on."""
     notes: list[str] = []
     judged = predictions
     if "split" in predictions.columns:
@@ -207,7 +223,15 @@ def _judged(
     if threshold is None and protocol.select:
         threshold = choose_threshold(predictions, protocol)
         notes += _shared(judged, predictions.of_split(protocol.select_split), protocol)
-    found = measure(judged.thinned(protocol.frames, protocol.choose), protocol, threshold)
+    judged = with_facts(judged.thinned(protocol.frames, protocol.choose), folder)
+    if keep is not None:
+        write_predictions(judged, keep)
+    found = measure(judged, protocol, threshold)
+    if "file bytes" not in judged.columns:
+        notes.append(
+            f"size, container and JPEG quality were not probed: the files are not in {folder}; "
+            "name their folder with --files"
+        )
     split = protocol.split if "split" in predictions.columns else "(none)"
     made_with = _made_with(protocol, identity | {"split": split})
     return found._replace(notes=(*notes, *found.notes), made_with=made_with)

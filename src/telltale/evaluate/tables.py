@@ -26,7 +26,9 @@ TITLES = {
     "auc": "AUC",
     "eer": "EER",
     "average_precision": "AP",
+    "tpr_at_fpr_01": "TPR at FPR 0.1 %",
     "tpr_at_fpr_1": "TPR at FPR 1 %",
+    "tpr_at_fpr_10": "TPR at FPR 10 %",
     "bpcer_at_apcer_5": "BPCER at APCER 5 %",
     "min_cllr": "min Cllr",
     "accuracy": "accuracy",
@@ -35,6 +37,8 @@ TITLES = {
     "acer": "ACER",
     "hter": "HTER",
     "aurc": "AURC",
+    "risk_at_80": "risk at coverage 80 %",
+    "risk_at_50": "risk at coverage 50 %",
     "brier": "Brier",
     "ece": "ECE",
     "cllr": "Cllr",
@@ -43,6 +47,8 @@ TITLES = {
     "genuine_called_forged": "genuine called forged",
     "forged_called_genuine": "forged called genuine",
 }
+RISK_HEAD = ("answered", "wrong among them", "95 % interval")
+PROBE_HEAD = ("property", "AUC alone", "95 % interval", "items", "gives the label away")
 SHORT = ("auc", "eer", "tpr_at_fpr_1", "accuracy", "apcer", "bpcer", "ece")  # columns by slice
 
 
@@ -63,6 +69,11 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         ],
         "worst": {k: [name, _plain(value)] for k, (name, value) in evaluation.worst.items()},
         "notes": list(evaluation.notes),
+        "probes": [
+            {"property": it.what, "auc": [it.auc, it.low, it.high], "items": it.items}
+            for it in evaluation.probes
+        ],
+        "risk_coverage": [[coverage, *map(_plain, risk)] for coverage, risk in evaluation.risks],
         "made_with": dict(evaluation.made_with),
     }
 
@@ -96,6 +107,10 @@ def to_markdown(evaluation: Evaluation) -> str:
         shown = _shown(evaluation)
         head = ("slice", "genuine", "forged", *(TITLES[name] for name in shown))
         parts.append(markdown(head, [_by_slice(row, shown) for row in evaluation.rows]))
+    if evaluation.risks:
+        parts += ["## Risk and coverage", markdown(RISK_HEAD, _risks(evaluation))]
+    if evaluation.probes:
+        parts += ["## What else predicts the label", markdown(PROBE_HEAD, _probes(evaluation))]
     if evaluation.notes:
         parts.append("\n".join(f"- {cell(note)}" for note in evaluation.notes))
     if evaluation.made_with:
@@ -123,6 +138,11 @@ def to_tables(evaluation: Evaluation) -> list["Table"]:
         shown = _shown(evaluation)
         head = ("slice", "genuine", "forged", *(TITLES[name] for name in shown))
         tables.append(table(head, [_by_slice(row, shown) for row in evaluation.rows], None))
+    if evaluation.risks:
+        tables.append(table(RISK_HEAD, _risks(evaluation), "Risk and coverage"))
+    if evaluation.probes:
+        title = "What else predicts the label (0.5 or less: nothing)"
+        tables.append(table(PROBE_HEAD, _probes(evaluation), title))
     return tables
 
 
@@ -171,6 +191,26 @@ def _whole(evaluation: Evaluation) -> list[tuple[str, ...]]:
         where = f"{_number(value)} ({worst})" if worst else ""
         rows.append((TITLES[name], _number(figure.value), _interval(figure), where))
     return rows
+
+
+def _risks(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    return [
+        (f"surest {coverage:.0%}", _number(risk.value), _interval(risk))
+        for coverage, risk in evaluation.risks
+    ]
+
+
+def _probes(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    return [
+        (
+            it.what,
+            _number(it.auc),
+            _interval(Measure(it.auc, it.low, it.high)),
+            str(it.items),
+            "yes" if it.tells else "",
+        )
+        for it in evaluation.probes
+    ]
 
 
 def _shown(evaluation: Evaluation) -> list[str]:

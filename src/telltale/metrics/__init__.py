@@ -18,6 +18,7 @@ from telltale.metrics.decisions import (
     hter,
     iinc,
     iou,
+    risk_at,
     risk_coverage,
 )
 from telltale.metrics.groups import bootstrap, by_source, per_source, worst_source
@@ -82,6 +83,7 @@ __all__ = [
     "pixel_iou",
     "pixel_mcc",
     "pooled_pixel_f1",
+    "risk_at",
     "risk_coverage",
     "roc",
     "threshold_at_eer",

@@ -153,14 +153,30 @@ def risk_coverage(confidence: ArrayLike, wrong: ArrayLike) -> tuple[Floats, Floa
     return items / numbers.size, np.cumsum(np.repeat(mean_error, sizes)) / items
 
 
+def risk_at(scores: ArrayLike, labels: ArrayLike, coverage: float, threshold: float = 0.5) -> float:
+    """Error rate of the surest ``coverage`` of all items; see :func:`aurc` for what is sure.
+
+    Raises:
+        ValueError: If coverage is not in (0, 1].
+    """
+    if not 0 < coverage <= 1:
+        raise ValueError(f"want a coverage in (0, 1], got {coverage}")
+    risk = _risk(scores, labels, threshold)
+    return float(risk[max(1, round(coverage * risk.size)) - 1])
+
+
 def aurc(scores: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> float:
     """Area under the risk-coverage curve; confidence is the distance to the threshold.
 
     That is the order in which a growing ``doubt`` turns decisions into "can't tell". 0 is best.
     """
+    return float(_risk(scores, labels, threshold).mean())
+
+
+def _risk(scores: ArrayLike, labels: ArrayLike, threshold: float) -> Floats:
+    """Error rate (N,) of the surest 1, 2, … N items."""
     numbers, forged = scores_and_labels(scores, labels)
-    _, risk = risk_coverage(np.abs(numbers - threshold), _called(numbers, threshold) != forged)
-    return float(risk.mean())
+    return risk_coverage(np.abs(numbers - threshold), _called(numbers, threshold) != forged)[1]
 
 
 def _called(numbers: Floats, threshold: float) -> Labels:

@@ -70,17 +70,18 @@ def reread(report: Report) -> Pixels:
     return next(pixels for seconds, pixels in stills(report) if seconds == wanted)
 
 
-def stills(report: Report) -> Iterator[tuple[float, Pixels]]:
+def stills(report: Report, file: Path | None = None) -> Iterator[tuple[float, Pixels]]:
     """Seconds and pixels of the frames in which the findings scored highest, in their order.
 
-    They are read again from the report's path, one at a time; of a picture it is the one at 0.0.
+    They are read again from ``file``, by default the report's path, one at a time; of a picture it
+    is the one at 0.0.
 
     Raises:
         ValueError: As :func:`reread`.
     """
     from telltale.media import read_picture, read_video  # here: it loads the codecs
 
-    path = Path(report.subject.path)
+    path = file or Path(report.subject.path)
     if report.subject.kind == "picture":
         picture = read_picture(path)
         _check_same(report, picture.subject)

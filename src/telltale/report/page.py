@@ -1,5 +1,6 @@
 """The report as one HTML file that asks the network for nothing and reads without a script."""
 
+import glob
 import math
 import os
 import shutil
@@ -28,6 +29,7 @@ def write_html(
     failures: Iterable[Failure] = (),
     *,
     pictures: Callable[[Report], NDArray[np.uint8]] | None = None,
+    file: Path | None = None,
 ) -> None:
     """Write one self-contained page on all reports.
 
@@ -43,6 +45,8 @@ def write_html(
             By default it is read again from the report's path, and of a video with each finding's
             own frame for its close-up. If that raises ValueError or OSError, the page says why
             there is no picture.
+        file: Of one report alone: where its file lies now, if not at the report's path. What
+            keeps that from being read is raised.
 
     Raises:
         ValueError: If ``path`` is a folder or its folder does not exist.
@@ -54,35 +58,62 @@ def write_html(
     with _replacing(path) as page, _spool(path) as body:
         for number, report in enumerate(reports, 1):
             rows.append(_row(number, report))
-            parts = _article(number, report, pictures, total or number)
+            parts = _article(number, report, pictures, total or number, file)
             body.writelines(template("file.html").generate(parts, many=total != 1))
-        failed = tuple(failures)
-        css, js = layout.text("page.css"), layout.text("page.js")
-        head = {
-            "rows": rows,
-            "failures": failed,
-            "counts": _counts(rows),
-            "title": _title(rows, failed),
-            "folder": _shared_folder(rows),
-            "when": _when(rows),
-            "css": css,
-            "policy": layout.policy(css, js),
-        }
-        page.writelines(template("head.html").generate(head))
-        body.seek(0)
-        shutil.copyfileobj(body, page)
-        page.writelines(template("tail.html").generate(failures=failed, js=js))
+        _bind(page, body, rows, tuple(failures))
 
 
-def write_article(
-    path: Path, report: Report, *, pictures: Callable[[Report], NDArray[np.uint8]] | None = None
+def bind_articles(path: Path, parts: Iterable[tuple[Report, str]]) -> None:
+    """Write one page on several files, with its summary, from articles that are there already.
+
+    Args:
+        path: The page, as for :func:`write_html`.
+        parts: Each report with what :func:`write_article` wrote of it.
+    """
+    rows: list[dict[str, Any]] = []
+    with _replacing(path) as page, _spool(path) as body:
+        for number, (report, article) in enumerate(parts, 1):
+            rows.append(_row(number, report))
+            body.write(renumbered(article, number))
+        _bind(page, body, rows, ())
+
+
+def renumbered(article: str, number: int) -> str:
+    """An article with ids of its own, for several on one page."""
+    for old in ('id="f1"', 'id="h1"', 'aria-labelledby="h1"'):
+        article = article.replace(old, old.replace("1", str(number)), 1)
+    return article
+
+
+def _bind(
+    page: IO[str], body: IO[str], rows: list[dict[str, Any]], failed: tuple[Failure, ...]
 ) -> None:
+    """Write the table, the articles and what comes after them."""
+    template = layout.templates().get_template
+    css, js = layout.text("page.css"), layout.text("page.js")
+    head = {
+        "rows": rows,
+        "failures": failed,
+        "counts": _counts(rows),
+        "title": _title(rows, failed),
+        "folder": _shared_folder(rows),
+        "when": _when(rows),
+        "css": css,
+        "policy": layout.policy(css, js),
+    }
+    page.writelines(template("head.html").generate(head))
+    body.seek(0)
+    shutil.copyfileobj(body, page)
+    page.writelines(template("tail.html").generate(failures=failed, js=js))
+
+
+def write_article(path: Path, report: Report, *, file: Path | None = None) -> None:
     """Write what a page says of one file, without the page: HTML for inside another's ``main``.
 
     It wants the page's style sheet and script, ``page.css`` and ``page.js`` beside the templates.
     Arguments and errors are those of :func:`write_html`.
     """
-    parts = _article(1, report, pictures, 1)
+    parts = _article(1, report, None, 1, file)
     with _replacing(path) as page:
         page.writelines(layout.templates().get_template("file.html").generate(parts, many=False))
 
@@ -109,6 +140,7 @@ def _article(
     report: Report,
     pictures: Callable[[Report], NDArray[np.uint8]] | None,
     files: int,
+    file: Path | None = None,
 ) -> dict[str, Any]:
     """What the template needs for one file, of ``files`` known so far."""
     subject, shown = report.subject, drawing.shown_at(report)
@@ -117,13 +149,15 @@ def _article(
     size, close = next((size, close) for most, size, close in _SIZES if files <= most)
     try:
         for seconds, pixels in (
-            drawing.stills(report) if pictures is None else [(shown, pictures(report))]
+            drawing.stills(report, file) if pictures is None else [(shown, pictures(report))]
         ):
             picture = drawing.thumbnail(pixels, size) if seconds == shown else picture
             for place, finding in enumerate(report.findings, 1):
                 if finding.region is not None and drawing.peak(finding) == seconds:
                     near[place] = drawing.closeup(pixels, finding.region, close)
     except (ValueError, OSError) as error:
+        if file is not None and not picture:
+            raise
         missing = "" if picture else str(error)
     marked = [
         {
@@ -210,6 +244,7 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} does not exist; make this folder for the report first")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _drop_orphans(path)
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
             yield file
@@ -223,6 +258,21 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
     finally:
         with suppress(OSError):  # gone when all went well; else the first error is the one to show
             part.unlink(missing_ok=True)
+
+
+def _drop_orphans(path: Path) -> None:
+    """Remove what writers of this page left that were killed in the middle."""
+    if os.name != "posix":  # elsewhere signal 0 is no question, but an end
+        return
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        writer = part.name.split(".")[-2]
+        try:
+            if writer.isdecimal():
+                os.kill(int(writer), 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except OSError:  # another user's process: it lives
+            continue
 
 
 def _spool(path: Path) -> IO[str]:

@@ -39,6 +39,22 @@ def browser() -> str | None:
     return next((path for path in (*found, *_PLACES) if path and os.path.exists(path)), None)
 
 
+def check_browser(path: Path) -> str:
+    """The browser that prints a PDF.
+
+    Raises:
+        ValueError: If there is none; the text names the PDF and says what to install.
+    """
+    program = browser()
+    if program is None:
+        raise ValueError(
+            f"{path}: printing a PDF wants Chromium, Chrome or Edge on this machine; install one "
+            "(apt install chromium, brew install --cask chromium, winget install Google.Chrome), "
+            "or write the report as HTML and print it from any browser"
+        )
+    return program
+
+
 def write_pdf(page: Path, path: Path, *, seconds: float = 120.0) -> None:
     """Print a report that :func:`telltale.report.write_html` wrote.
 
@@ -50,12 +66,7 @@ def write_pdf(page: Path, path: Path, *, seconds: float = 120.0) -> None:
     Raises:
         ValueError: If there is no browser, or it does not print; the text says what to do.
     """
-    program = browser()
-    if program is None:
-        raise ValueError(
-            f"{path}: printing a PDF wants Chromium, Chrome or Edge on this machine; install one, "
-            f"or open {page.name} in any browser and print it"
-        )
+    program = check_browser(path)
     # Root, as in containers, has no sandbox to use; the page is our own and runs no foreign script.
     flags = [*_FLAGS, "--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else [*_FLAGS]
     with tempfile.TemporaryDirectory(prefix="telltale-", dir=path.absolute().parent) as folder:

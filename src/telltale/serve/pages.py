@@ -1,5 +1,6 @@
 """The web page: what the API gives, for people. Every page works without a script, but upload."""
 
+import tempfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -7,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
+from telltale.catalog import cards
+from telltale.loading import task_of
 from telltale.records import Report
-from telltale.report import layout
+from telltale.report import bind_articles, layout, renumbered
 from telltale.serve.desk import Desk
 from telltale.serve.guard import COOKIE, Guard
 from telltale.serve.settings import version
@@ -30,6 +34,12 @@ ASSETS = {
     "camera.js": "serve",
     "recorder.js": "serve",
 }
+QUESTIONS = {  # what a person may ask, where a shipped detector can answer
+    "faces": "Was a face forged?",
+    "spoof": "Is a face presented by a print, a screen or a mask?",
+    "documents": "Is it a photograph of a print or of a screen?",
+    "tampering": "Was a part of the picture changed?",
+}
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 
 
@@ -47,7 +57,10 @@ def home(
 ) -> HTMLResponse:
     """Where files are dropped, and the history."""
     jobs, total = desk.store.find(q, limit=SHOWN, offset=start)
-    return _page("index.html", desk, jobs=jobs, total=total, q=q, start=start, step=SHOWN)
+    asked = _questions()
+    return _page(
+        "index.html", desk, questions=asked, jobs=jobs, total=total, q=q, start=start, step=SHOWN
+    )
 
 
 @router.post("/")
@@ -84,6 +97,8 @@ def stop(job_id: str, desk: At) -> RedirectResponse:
 @router.get("/compare")
 async def compare(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> Response:
     """Two reports side by side."""
+    from markupsafe import Markup
+
     if len(job_id) != 2:
         raise RefusedError(400, f"want two files to compare, got {len(job_id)}")
     jobs = [_job(desk, name) for name in job_id]
@@ -92,15 +107,38 @@ async def compare(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> 
         if job.state != "done":
             raise RefusedError(409, f"{job.name} is {job.state}; there is nothing to compare")
         article, trouble = await _article(desk, job)
-        sides.append((job, _renumbered(article, number), trouble))
+        sides.append((job, Markup(renumbered(str(article), number)), trouble))
     reports = [Report.from_json(desk.store.report(job) or {}) for job in jobs]
     return _page("compare.html", desk, sides=sides, rows=_differences(*reports))
+
+
+@router.get("/case")
+async def bound(desk: At, job_id: Annotated[list[str], Query(alias="id")]) -> Response:
+    """One page on several files, with a summary first, to be saved."""
+    if len(job_id) > SHOWN:
+        raise RefusedError(400, f"want {SHOWN} files or fewer on one page, got {len(job_id)}")
+    parts = []
+    for job in [_job(desk, name) for name in dict.fromkeys(job_id)]:
+        if job.state != "done":
+            raise RefusedError(409, f"{job.name} is {job.state}; it has no report")
+        article, trouble = await _article(desk, job)
+        if trouble:
+            raise RefusedError(409, f"{job.name}: {trouble}")
+        parts.append((Report.from_json(desk.store.report(job) or {}), str(article)))
+    with tempfile.TemporaryDirectory(dir=desk.store.incoming) as folder:
+        path = Path(folder, "case.html")
+        await run_in_threadpool(bind_articles, path, parts)
+        text = await run_in_threadpool(path.read_bytes)
+    name = {"Content-Disposition": 'attachment; filename="telltale-case.html"'}
+    return Response(text, media_type="text/html", headers=name)
 
 
 @router.get("/camera")
 def camera(desk: At) -> HTMLResponse:
     """A selfie check with this device's camera, and a chirp's echo."""
-    return _page("camera.html", desk)
+    known = dict(_questions())
+    asked = [(task, known[task]) for task in ("spoof", "faces") if task in known]
+    return _page("camera.html", desk, questions=asked)
 
 
 @router.get("/assets/chirp.wav")
@@ -179,6 +217,13 @@ def _page(name: str, desk: Desk, status: int = 200, **values: object) -> HTMLRes
     return HTMLResponse(_templates().get_template(name).render(**always, **values), status)
 
 
+@cache
+def _questions() -> list[tuple[str, str]]:
+    """Tasks that this installation has weights for, in words."""
+    there = {task_of(card) for card in cards().values() if card.weights}
+    return [(task, says) for task, says in QUESTIONS.items() if task in there]
+
+
 def _job(desk: Desk, job_id: str) -> Job:
     job = desk.store.get(job_id)
     if job is None:
@@ -198,16 +243,6 @@ async def _article(desk: Desk, job: Job) -> tuple[str, str]:
     except (ValueError, OSError) as error:
         return "", str(error)
     return Markup(html), ""  # from our templates, which escape
-
-
-def _renumbered(article: str, number: int) -> str:
-    """An article with ids of its own, for two on one page."""
-    from markupsafe import Markup
-
-    text = str(article)
-    for old in ('id="f1"', 'id="h1"', 'aria-labelledby="h1"'):
-        text = text.replace(old, old.replace("1", str(number)), 1)
-    return Markup(text)
 
 
 def _differences(one: Report, other: Report) -> list[tuple[str, str, str, bool]]:

@@ -76,14 +76,11 @@ def _scan(order: dict[str, Any], asked: Any, say: Say) -> dict[str, Any]:  # noq
 def _render(order: dict[str, Any]) -> None:
     """Write the page that is downloaded, and its article, which the server's own page shows."""
     from telltale.records import Report
-    from telltale.report import drawing, write_article, write_html
+    from telltale.report import write_article, write_html
 
     report, folder = Report.from_json(order["report"]), Path(order["folder"])
-    subject = dataclasses.replace(report.subject, path=order["file"])
-    stored = dataclasses.replace(report, subject=subject)
-    seen = drawing.reread(stored)
-    write_html(folder / "report.html", [report], pictures=lambda _: seen)
-    write_article(folder / "article.html", report, pictures=lambda _: seen)
+    write_html(folder / "report.html", [report], file=Path(order["file"]))
+    write_article(folder / "article.html", report, file=Path(order["file"]))
 
 
 def _told(error: Exception, order: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ if (bar) {
 if (drop) {
   const list = document.getElementById("sending");
   const survival = document.getElementById("survival");
+  const task = document.getElementById("task");
 
   const row = (name) => {
     const line = document.createElement("li");
@@ -43,7 +44,8 @@ if (drop) {
 
   const sent = (file, meter) => new Promise((done, failed) => {
     const request = new XMLHttpRequest();
-    request.open("POST", `/v1/jobs?survival=${survival.checked}`);
+    const asked = task.value ? `&task=${encodeURIComponent(task.value)}` : "";
+    request.open("POST", `/v1/jobs?survival=${survival.checked}${asked}`);
     request.upload.onprogress = (event) => { meter.value = event.loaded / event.total / 2; };
     request.onload = () => done(request);
     request.onerror = () => failed(new Error("the server cannot be reached"));
@@ -94,6 +96,17 @@ if (drop) {
     const [only] = over;
     if (files.length === 1 && only && only.state === "done") location.assign(`/r/${only.id}`);
     else said.textContent = `${over.filter(Boolean).length} of ${files.length} files scanned`;
+    await renew();
+  }
+
+  // The history as it is now; what was sent stays listed above it.
+  async function renew() {
+    const answer = await fetch(location.href);
+    if (!answer.ok) return;
+    const now = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const past = document.getElementById("past").closest("section");
+    past.replaceWith(now.getElementById("past").closest("section"));
+    watchChoices();
   }
 
   async function within(entry) {
@@ -130,11 +143,19 @@ if (drop) {
   });
   addEventListener("paste", (event) => sendAll([...event.clipboardData.files]));
 
-  const compare = document.getElementById("compare");
-  const boxes = [...document.querySelectorAll(".history input[type=checkbox]")];
-  const enough = () => { compare.disabled = boxes.filter((box) => box.checked).length !== 2; };
-  for (const box of boxes) box.addEventListener("change", enough);
-  if (compare) enough();
+  function watchChoices() {
+    const compare = document.getElementById("compare");
+    const boxes = [...document.querySelectorAll(".history input[type=checkbox]")];
+    const bound = document.getElementById("case");
+    const enough = () => {
+      const ticked = boxes.filter((box) => box.checked).length;
+      compare.disabled = ticked !== 2;
+      bound.disabled = ticked === 0;
+    };
+    for (const box of boxes) box.addEventListener("change", enough);
+    if (compare) enough();
+  }
+  watchChoices();
 
   const open = document.querySelector("tr[data-state=queued], tr[data-state=running]");
   if (open) until(open.dataset.job, () => {}).then(() => { if (!list.children.length) location.reload(); });

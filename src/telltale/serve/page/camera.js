@@ -18,6 +18,7 @@ document.getElementById("on").addEventListener("click", async () => {
     view.srcObject = stream;
     await view.play();
     shoot.disabled = false;
+    document.getElementById("on").disabled = true;
     state.textContent = "The camera is on.";
   } catch (error) {
     state.textContent = why(error);
@@ -31,11 +32,14 @@ shoot.addEventListener("click", async () => {
   canvas.getContext("2d").drawImage(view, 0, 0);
   for (const track of stream.getTracks()) track.stop();
   view.srcObject = null;
+  document.getElementById("on").disabled = false;
   const picture = await new Promise((done) => canvas.toBlob(done, "image/png"));
   const form = new FormData();
   form.append("file", picture, `camera-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.png`);
   state.textContent = "Sending the picture; the camera is off.";
-  const answer = await fetch("/v1/jobs", { method: "POST", body: form });
+  const task = document.getElementById("task").value;
+  const query = task ? `?task=${encodeURIComponent(task)}` : "";
+  const answer = await fetch(`/v1/jobs${query}`, { method: "POST", body: form });
   const said = await answer.json();
   if (answer.ok) location.assign(`/r/${said.jobs[0].id}`);
   else state.textContent = said.detail;
