@@ -1,8 +1,8 @@
 """Train, calibrate, measure and export the shipped face-forgery detector, one step at a time.
 
-    python tools/ship_vit_lora_scl.py prepare --lfw DIR --cache CACHE
-    python tools/ship_vit_lora_scl.py train   --cache CACHE --backbone dinov2_small.safetensors
-    python tools/ship_vit_lora_scl.py ship    --cache CACHE --backbone dinov2_small.safetensors
+    python tools/prepare_faces.py --cache CACHE --lfw DIR ...
+    python tools/ship_vit_lora_scl.py train --cache CACHE --backbone dinov2_small.safetensors
+    python tools/ship_vit_lora_scl.py ship  --cache CACHE --backbone dinov2_small.safetensors
 
 The shipped weights took three runs of `train`, each from the one before by `--start`: 1,800 steps
 (`--lr 2e-3`, LFW alone), 300 with masks and sharpening, 1,100 (`--lr 6e-4`) with faces of two other
@@ -17,10 +17,9 @@ import argparse
 import hashlib
 import json
 import math
-import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,11 @@ from shipping import write_weights
 from verdicts import flips, on_real
 
 from telltale import degrade, metrics
-from telltale.data.crops import CONTEXT, Crop, cut_faces, load_crops, save_crops
+from telltale.data.crops import CONTEXT, Crop, load_crops
 from telltale.data.pairs import SEEN, batches, forge
 from telltale.detector import Detector
 from telltale.engine import weights_folder
-from telltale.media import find_media
-from telltale.media.facefinder import MARGIN, FaceFinder
+from telltale.media.facefinder import MARGIN
 from telltale.media.regions import cut
 from telltale.records import Region
 
@@ -62,17 +60,6 @@ def split_of(source: str) -> str:
     if family == "web":
         return "train" if name.partition(":")[0].isdigit() else "test"
     return "val" if family == "film" else "test"
-
-
-def prepare(lfw: Path, cache: Path) -> None:
-    """Cut the faces of LFW once."""
-
-    def pictures() -> Iterator[tuple[Path, str]]:
-        for path in find_media([lfw]):
-            yield path, "lfw:" + re.sub(r"_\d+$", "", path.stem)
-
-    crops = (c for c in cut_faces(pictures(), FaceFinder(size=640)) if isinstance(c, Crop))
-    print(f"{save_crops(cache / 'lfw.crops', crops)} faces in {cache / 'lfw.crops'}")
 
 
 def crops_of(cache: Path, split: str) -> list[Crop]:
@@ -520,8 +507,7 @@ def _share(hits: NDArray[np.bool_]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["prepare", "train", "ship"])
-    parser.add_argument("--lfw", type=Path, help="folder of LFW pictures, Name_0001.jpg")
+    parser.add_argument("step", choices=["train", "ship"])
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--backbone", type=Path, help="safetensors of DINOv2 ViT-S/14")
     parser.add_argument("--run", type=Path, default=Path("runs/ship-vit_lora_scl"))
@@ -531,9 +517,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--enhanced", action="store_true", help="measure Real-ESRGAN faces too")
     args = parser.parse_args()
-    if args.step == "prepare":
-        prepare(args.lfw, args.cache)
-    elif args.step == "train":
+    if args.step == "train":
         train(args.cache, args.backbone, args.run, args.steps, args.lr, args.pairs, args.start)
     else:
         ship(args.cache, args.backbone, args.run, args.enhanced)
