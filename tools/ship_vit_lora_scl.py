@@ -103,20 +103,26 @@ def evaluation_set(
     return made
 
 
-def network_view(pixels: NDArray[np.uint8], crop: Crop, quality: int = 0) -> NDArray[np.uint8]:
+def network_view(
+    pixels: NDArray[np.uint8], crop: Crop, quality: int = 0, size: int = SIZE
+) -> NDArray[np.uint8]:
     """What the detector sees of a context crop after JPEG at ``quality`` (0 = none)."""
     side = len(pixels) / CONTEXT
     middle = (crop.points.min(0) + crop.points.max(0)) / 2
     wide = side * MARGIN
     shown = degrade.jpeg(pixels, quality) if quality else pixels
-    return cut(shown, Region(*(middle - wide / 2).tolist(), wide, wide), SIZE)
+    return cut(shown, Region(*(middle - wide / 2).tolist(), wide, wide), size)
 
 
-def views(items: Sequence[Any], quality: int | None, rng: np.random.Generator) -> NDArray[np.uint8]:
+def views(
+    items: Sequence[Any], quality: int | None, rng: np.random.Generator, size: int = SIZE
+) -> NDArray[np.uint8]:
     """Network views (N, S, S, 3) of (pixels, mask, crop); ``quality`` None draws 40–99 for each."""
     return np.stack(
         [
-            network_view(pixels, crop, int(rng.integers(40, 100)) if quality is None else quality)
+            network_view(
+                pixels, crop, int(rng.integers(40, 100)) if quality is None else quality, size
+            )
             for pixels, _, crop in items
         ]
     )
@@ -168,12 +174,14 @@ def logits_of(net: Any, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate(out)
 
 
-def stream(cache: Path, pairs: int, start: int, queue: Any, fields: tuple[str, ...]) -> None:
+def stream(
+    cache: Path, pairs: int, start: int, queue: Any, fields: tuple[str, ...], size: int = SIZE
+) -> None:
     """Fill a queue with batches; runs in a process of its own beside the training."""
     crops = crops_of(cache, "train")
     others = [crop for crop in crops if not crop.source.startswith("lfw:")]
     crops += others * (REPEATS - 1)
-    for batch in batches(crops, size=SIZE, pairs=pairs, seed=SEED, start=start):
+    for batch in batches(crops, size=size, pairs=pairs, seed=SEED, start=start):
         queue.put({name: batch[name] for name in fields})
 
 
