@@ -65,7 +65,7 @@ class PyramidCNN(nn.Module):
         logits = cells.mean((1, 2, 3))
         terms = {"ce": F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))}
         if masks is not None:
-            share = F.adaptive_avg_pool2d(want_maps(masks, images), cells.shape[-2:])
+            share = F.adaptive_avg_pool2d(want_maps(masks, images), cells.shape[-1])
             terms["mask"] = self.mask_weight * balanced_cross_entropy(cells, share)
         return terms
 

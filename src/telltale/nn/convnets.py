@@ -138,7 +138,7 @@ class Features(nn.Module):
 
     @property
     def widths(self) -> tuple[int, int]:
-        finer, coarser = (level["num_chs"] for level in self.model.feature_info[-2:])  # type: ignore[index,union-attr]
+        finer, coarser = (level["num_chs"] for level in self.model.feature_info[-2:])  # type: ignore[index]
         return finer, coarser
 
 
