@@ -95,17 +95,21 @@ def spread(values: Sequence[float]) -> float:
 def write(name: str, settings: Mapping[str, Any], rows: Rows) -> str:
     """Put a table beside those that are there; returns the page with all of them.
 
-    An arm of the table that had more seeds before, with the same settings, stays as it was.
+    An arm of the table that had more seeds before stays as it was.
+
+    Raises:
+        SystemExit: If the table is there with other settings: figures of two kinds don't mix.
     """
     path, tables = HERE / "forgery_auc.json", known()
     settings = json.loads(json.dumps(settings))  # lists, as in the file
     before = tables.get(name, {"settings": settings, "arms": {}})
-    if before["settings"] == settings:
-        rows = rows | {
-            arm: row
-            for arm, row in before["arms"].items()
-            if row["seeds"] > rows.get(arm, {"seeds": 0})["seeds"]
-        }
+    if before["settings"] != settings:
+        raise SystemExit(f"{path}: {name!r} has other settings ({settings}); take it out first")
+    rows = rows | {
+        arm: row
+        for arm, row in before["arms"].items()
+        if row["seeds"] > rows.get(arm, {"seeds": 0})["seeds"]
+    }
     tables[name] = {"settings": settings, "arms": rows}
     path.write_text(json.dumps(tables, indent=1) + "\n")
     page = markdown(tables)
