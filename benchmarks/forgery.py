@@ -4,10 +4,16 @@
 
 Leave-one-kind-out: each arm learns from the kinds of `forgery_faces.py` but one (`--together 2`:
 but two, in three folds) and is tested on people that it never saw, with the kinds that it learnt,
-with those held out, and with faces of other sources, none of which it learnt from. Same trunk (but
-for the CNN arms), pairs, steps and batch for all; each arm's learning rate is the better of two on
-the validation people. Writes `FORGERY_AUC.md` and `forgery_auc.json`. Each run's figures are kept
-in the cache: a benchmark that was stopped goes on, and may be done piece by piece.
+with those held out, and with faces of other sources, none of which it learnt from.
+Leave-one-source-out (`--leave source`): it learns all kinds on the faces of all sources but one
+(of Labeled Faces in the Wild on the training people) and is tested on the one.
+Same trunk (but for the CNN arms), pairs, steps and batch for all; each arm's learning rate is the
+better of two on the validation people, chosen once.
+
+Writes `FORGERY_AUC.md` and `forgery_auc.json`. Each run's figures are a line of
+`forgery_runs.jsonl`: a benchmark that was stopped goes on, on another machine too, and may be done
+piece by piece (`--arms`, `--first-seed`, `--seeds`). The tables show what is there: of each arm the
+seeds that have all their folds.
 """
 
 import argparse
@@ -20,12 +26,23 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import forgery_tables
 import numpy as np
-from forgery_faces import KINDS, Faces, batches, covers, faces, floats  # its import finds tools/
+from forgery_faces import (  # its import finds tools/
+    KINDS,
+    Faces,
+    batches,
+    covers,
+    faces,
+    floats,
+    joined,
+    picked,
+)
+from forgery_tables import HERE, SOURCES, by_kind, by_source
 
 from carriers import dinov2, efficientnet_lite  # isort: skip
 
-HERE = Path(__file__).resolve().parent
+RUNS = HERE / "forgery_runs.jsonl"
 SIZE, DEPTH, BATCH = 70, 4, 16  # 5 × 5 patches and 4 blocks of DINOv2 ViT-S/14: minutes on a CPU
 RATES = (1e-3, 3e-3)
 TRUNK: dict[str, Any] = {"name": "dinov2_small", "size": SIZE, "depth": DEPTH}
@@ -52,10 +69,11 @@ class Job(NamedTuple):
     seed: int
     lr: float
     steps: int
+    source: str = ""  # the family of faces that is left out, and tested on
 
     @property
     def name(self) -> str:
-        without = "+".join(self.held_out) or "none"
+        without = "+".join(self.held_out) or self.source or "none"
         return f"{self.arm}-{without}-{self.seed}-{self.lr:g}-{self.steps}"
 
 
@@ -118,7 +136,8 @@ def run(job: Job, cache: Path, weights: Mapping[str, Path]) -> dict[str, Any]:
     if job.arm in catalog.cards():
         wants = catalog.card(job.arm).learns_from
     kinds = [kind for kind in KINDS if kind not in job.held_out]
-    stream = batches(faces(cache, "train", SIZE), kinds, BATCH, job.seed, "covers" in wants)
+    learnt = without(job.source, cache) if job.source else faces(cache, "train", SIZE)
+    stream = batches(learnt, kinds, BATCH, job.seed, "covers" in wants)
     fed = ({word: torch.from_numpy(batch[word]) for word in wants} for batch in stream)
     began = time.process_time()
     optimizer = adam(net, lr=job.lr)
@@ -127,10 +146,25 @@ def run(job: Job, cache: Path, weights: Mapping[str, Path]) -> dict[str, Any]:
             break
     seconds = time.process_time() - began
     net.eval()
-    splits = ("val",) if job.seed < 0 else ("test", "others")
-    found = {split: figures(net, faces(cache, split, SIZE)) for split in splits}
+    if job.source:
+        found = {"left": figures(net, left_out(job.source, cache))}
+    else:
+        splits = ("val",) if job.seed < 0 else ("test", "others")
+        found = {split: figures(net, faces(cache, split, SIZE)) for split in splits}
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return {"job": job._asdict(), "trained": trained, "seconds": round(seconds), **found}
+
+
+def without(source: str, cache: Path) -> Faces:
+    """The faces to learn from when a source is left out: all of the others."""
+    parts = [faces(cache, split, SIZE) for split in ("train", "others")]
+    return joined([picked(part, lambda family: family != source) for part in parts])
+
+
+def left_out(source: str, cache: Path) -> Faces:
+    """The faces to test on: all of a source, of Labeled Faces in the Wild the test people."""
+    split = "test" if source == "lfw" else "others"
+    return picked(faces(cache, split, SIZE), lambda family: family == source)
 
 
 def figures(net: Any, data: Faces) -> dict[str, Any]:
@@ -173,32 +207,48 @@ def figures(net: Any, data: Faces) -> dict[str, Any]:
 def done(
     jobs: Sequence[Job], cache: Path, weights: Mapping[str, Path], workers: int
 ) -> list[dict[str, Any]]:
-    """The figures of all jobs, those that are in the cache not made again."""
-    runs = cache / "forgery-runs"
-    runs.mkdir(exist_ok=True)
-    missing = [job for job in jobs if not (runs / f"{job.name}.json").exists()]
+    """The figures of all jobs, those that are in :data:`RUNS` not made again."""
+    found = kept()
+    missing = [job for job in jobs if job.name not in found]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         under_way = {pool.submit(run, job, cache, weights): job for job in missing}
         for number, future in enumerate(as_completed(under_way), 1):
             job = under_way[future]
-            part = runs / f"{job.name}.part"
-            part.write_text(json.dumps(future.result()))
-            part.replace(runs / f"{job.name}.json")
+            found[job.name] = future.result()
+            with RUNS.open("a") as file:
+                file.write(json.dumps({"name": job.name} | found[job.name]) + "\n")
             print(f"{number}/{len(missing)} {job.name}", flush=True)
-    return [json.loads((runs / f"{job.name}.json").read_text()) for job in jobs]
+    return [found[job.name] for job in jobs]
+
+
+def kept() -> dict[str, dict[str, Any]]:
+    """Each run's figures by its name."""
+    lines = RUNS.read_text().splitlines() if RUNS.exists() else []
+    return {line.pop("name"): line for line in map(json.loads, lines)}
 
 
 def chosen_rates(
     arms: Sequence[str], steps: int, finish: Callable[[Sequence[Job]], list[dict[str, Any]]]
 ) -> dict[str, float]:
-    """Each arm's learning rate, by the mean AUC on the validation people with all kinds learnt."""
-    results = finish([Job(arm, (), -1, lr, steps) for arm in arms for lr in rates_of(arm)])
+    """Each arm's learning rate, by the mean AUC on the validation people with all kinds learnt.
+
+    An arm that a table has keeps the rate that was chosen for it.
+    """
+    chosen = known_rates()
+    new = [arm for arm in arms if arm not in chosen]
+    results = finish([Job(arm, (), -1, lr, steps) for arm in new for lr in rates_of(arm)])
     best: dict[str, tuple[float, float]] = {}
     for result in results:
         mean = float(np.mean([*result["val"]["auc"].values()]))
         arm, lr = result["job"]["arm"], result["job"]["lr"]
         best[arm] = max(best.get(arm, (0.0, 0.0)), (mean, lr))
-    return {arm: lr for arm, (_, lr) in best.items()}
+    return {arm: chosen[arm] if arm in chosen else best[arm][1] for arm in arms}
+
+
+def known_rates() -> dict[str, float]:
+    """The rates that the tables' arms had."""
+    tables = forgery_tables.known().values()
+    return {arm: row["learning rate"] for table in tables for arm, row in table["arms"].items()}
 
 
 def rates_of(arm: str) -> tuple[float, ...]:
@@ -207,98 +257,29 @@ def rates_of(arm: str) -> tuple[float, ...]:
     return rates
 
 
-def table(results: Sequence[Mapping[str, Any]], rates: Mapping[str, float]) -> dict[str, Any]:
-    """For each arm the mean and deviation over seeds of every column."""
-    rows: dict[str, Any] = {}
-    for arm in rates:
-        own = [r for r in results if r["job"]["arm"] == arm]
-        columns: dict[str, dict[int, list[float]]] = {}
-        for result in own:
-            held_out, seed = result["job"]["held_out"], result["job"]["seed"]
-            tested, others = result["test"]["auc"], result["others"]["auc"]
-            seen = [kind for kind in KINDS if kind not in held_out]
-            found = {
-                **{kind: tested[kind] for kind in held_out},
-                "mean held out": float(np.mean([tested[kind] for kind in held_out])),
-                "mean seen": float(np.mean([tested[kind] for kind in seen])),
-                "held out, other sources": float(np.mean([others[kind] for kind in held_out])),
-            }
-            for name, kinds in result["others"]["by source"].items():
-                found[f"source {name}"] = float(np.mean([*kinds.values()]))
-            for name, value in found.items():
-                columns.setdefault(name, {}).setdefault(seed, []).append(value)
-        values = {n: [float(np.mean(v)) for v in by.values()] for n, by in columns.items()}
-        sources = [np.mean(v) for n, v in values.items() if n.startswith("source ")]
-        rows[arm] = {
-            "trained weights": own[0]["trained"],
-            "learning rate": rates[arm],
-            "cpu seconds a run": round(float(np.median([r["seconds"] for r in own]))),
-            "worst source": round(float(min(sources)), 4),
-            **{n: [round(float(np.mean(v)), 4), spread(v)] for n, v in values.items()},
-        }
-    return rows
-
-
 def folds(together: int) -> list[tuple[str, ...]]:
     """The kinds held out together; two that are made alike never are, so each has a relative."""
     count = len(KINDS) // together
     return [KINDS[k::count] for k in range(count)]
 
 
-def spread(values: Sequence[float]) -> float:
-    return round(float(np.std(values, ddof=min(1, len(values) - 1))), 4)
-
-
-def markdown(rows: Mapping[str, Any], args: argparse.Namespace, sizes: Mapping[str, int]) -> str:
-    """The table as the docs show it."""
-    columns = [*KINDS, "mean held out", "mean seen", "held out, other sources"]
-    lines = [
-        "# Forged faces: which method finds a kind that it never saw?",
-        "",
-        f"`python benchmarks/forgery.py --together {args.together} --steps {args.steps}`: AUC, "
-        f"{of_seeds(args.seeds)}. What a column of a kind shows was learnt without that kind; held "
-        f"out together: {'; '.join(' and '.join(fold) for fold in folds(args.together))}. "
-        "Forgeries are **synthetic**, made from "
-        f"real faces: Labeled Faces in the Wild, {sizes['train']} people to learn from, "
-        f"{sizes['test']} others to test; {sizes['others']} faces of other sources, never learnt "
-        "from.",
-        f"Trunk: DINOv2 ViT-S/14 cut after {DEPTH} blocks, {SIZE} pixels (CFM: EfficientNet-Lite0; "
-        "detect_and_locate and stega_ffd: small networks that start at random, the latter on faces "
-        f"hidden in drawn textures); {args.steps} steps of {BATCH} images, learning rate chosen on "
-        f"validation people by {args.choosing_steps} steps. So small a budget ranks methods for "
-        "this budget, not for the papers' full training, and none of the papers' figures is "
-        "reproduced here.",
-        "",
-        "| arm | weights trained | " + " | ".join(columns) + " | worst source |",
-        "|---|---" + "|---" * (len(columns) + 1) + "|",
-    ]
-    order = sorted(rows, key=lambda arm: -rows[arm]["mean held out"][0])
-    for arm in order:
-        row = rows[arm]
-        cells = [shown(row.get(c), args.seeds) for c in columns]
-        weights = f"{row['trained weights'] / 1e3:.0f} k"
-        lines.append(
-            f"| {arm} | {weights} | " + " | ".join(cells) + f" | {row['worst source']:.3f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def shown(value: Sequence[float] | None, seeds: int) -> str:
-    """A cell of the table."""
-    if value is None:
-        return "–"
-    return f"{value[0]:.3f} ± {value[1]:.3f}" if seeds > 1 else f"{value[0]:.3f}"
-
-
-def of_seeds(seeds: int) -> str:
-    return f"mean ± deviation over {seeds} seeds" if seeds > 1 else "one seed"
+def complete(folds: Sequence[Job]) -> list[dict[str, Any]]:
+    """The figures that are kept of ``folds``, for seeds and arms that have all of theirs."""
+    found, results = kept(), []
+    for arm, seed in dict.fromkeys((job.arm, job.seed) for job in folds):
+        own = [job.name for job in folds if (job.arm, job.seed) == (arm, seed)]
+        if all(name in found for name in own):
+            results += [found[name] for name in own]
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cache", type=Path, required=True, help="folder of *.crops")
     parser.add_argument("--arms", nargs="+", default=[*ARMS], choices=ARMS)
+    parser.add_argument("--leave", choices=("kind", "source"), default="kind")
     parser.add_argument("--together", type=int, default=1, choices=(1, 2, 3), help="kinds a fold")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--choosing-steps", type=int, default=80, help="to choose rates by")
@@ -308,26 +289,35 @@ def main() -> None:
         "dinov2_small": dinov2(args.cache),
         "tf_efficientnet_lite0": efficientnet_lite(args.cache),
     }
-    sizes = {split: len(faces(args.cache, split, SIZE).sources) for split in ("train", "val")}
-    sizes |= {split: len(faces(args.cache, split, SIZE).sources) for split in ("test", "others")}
+    sizes = {s: len(faces(args.cache, s, SIZE).sources) for s in ("train", "val", "test", "others")}
 
     def finish(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         return done(jobs, args.cache, weights, args.workers)
 
     rates = chosen_rates(args.arms, args.choosing_steps, finish)
-    jobs = [
-        Job(arm, fold, seed, rates[arm], args.steps)
-        for seed in range(args.seeds)
-        for fold in folds(args.together)
-        for arm in args.arms
-    ]
-    rows = table(finish(jobs), rates)
-    settings = {"steps": args.steps, "seeds": args.seeds, "batch": BATCH, "size": SIZE}
-    settings |= {"folds": folds(args.together)}
-    text = json.dumps({"settings": settings | {"faces": sizes}, "arms": rows}, indent=1)
-    (HERE / "forgery_auc.json").write_text(text + "\n")
-    (HERE / "FORGERY_AUC.md").write_text(markdown(rows, args, sizes))
-    print(markdown(rows, args, sizes))
+    settings: dict[str, Any] = {"steps": args.steps, "batch": BATCH, "size": SIZE}
+    if args.leave == "source":
+        sizes |= {s: len(left_out(s, args.cache).sources) for s in SOURCES}
+        name = "One source left out"
+        ways: list[dict[str, Any]] = [{"held_out": (), "source": s} for s in SOURCES]
+    else:
+        settings["folds"] = folds(args.together)
+        name = ("One kind", "Two kinds", "Three kinds")[args.together - 1] + " left out"
+        ways = [{"held_out": fold} for fold in folds(args.together)]
+
+    def of_all(arms: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+        return [
+            Job(arm=arm, seed=seed, lr=rates[arm], steps=args.steps, **way)
+            for seed in seeds
+            for way in ways
+            for arm in arms
+        ]
+
+    finish(of_all(args.arms, range(args.first_seed, args.first_seed + args.seeds)))
+    rates = known_rates() | rates
+    results = complete(of_all([arm for arm in ARMS if arm in rates], range(100)))
+    rows = (by_source if args.leave == "source" else by_kind)(results)
+    print(forgery_tables.write(name, settings | {"faces": sizes}, rows))
 
 
 if __name__ == "__main__":

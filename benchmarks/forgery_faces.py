@@ -13,7 +13,7 @@ Wild are split by a hash of their name; faces of all other sources are only test
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +64,19 @@ def faces(cache: Path, split: str, size: int) -> Faces:
         {kind: found[f"{name} {kind}"] for kind in KINDS} for name in ("real", "fake", "mask")
     )
     return Faces(*tables, found["sources"])
+
+
+def picked(data: Faces, wanted: Callable[[str], bool]) -> Faces:
+    """The pairs of the families that are wanted."""
+    rows = np.array([wanted(source.split(":")[0]) for source in data.sources])
+    real, fake, masks = ({k: v[rows] for k, v in part.items()} for part in data[:3])
+    return Faces(real, fake, masks, data.sources[rows])
+
+
+def joined(parts: Sequence[Faces]) -> Faces:
+    """The pairs of all parts."""
+    tables = [{k: np.concatenate([p[n][k] for p in parts]) for k in KINDS} for n in range(3)]
+    return Faces(*tables, np.concatenate([part.sources for part in parts]))
 
 
 def make(cache: Path, split: str, size: int) -> dict[str, NDArray[Any]]:

@@ -111,6 +111,27 @@ def test_goes_on_after_a_kill_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+def test_weights_with_channels_last_are_kept_and_come_back(tmp_path: Path) -> None:
+    class Conv(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def loss(self, images: Tensor) -> dict[str, Tensor]:
+            return {"size": self.conv(images).square().mean()}
+
+    state, made = tmp_path / "state.safetensors", []
+    for done in (0, 2):
+        network = Conv().to(memory_format=torch.channels_last)
+        optimizer = adam(network)
+        assert done == (resume(state, network, optimizer) if done else 0)
+        for step in fit(network, [{"images": torch.ones(2, 3, 5, 5)}] * 2, optimizer, done=done):
+            made.append(step.losses["size"])
+        checkpoint(state, network, optimizer, 2)
+        assert not network.conv.weight.is_contiguous()
+    assert made == sorted(made, reverse=True)  # the second run goes on with the first one's
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     states = []
     for seed in (3, 3, 4):

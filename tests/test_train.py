@@ -181,6 +181,8 @@ def test_from_a_table_of_pictures(tmp_path: Path) -> None:
     run = train("vit_lora_scl", data=tmp_path / "data.csv", settings=settings, run=tmp_path / "r")
     assert log_of(run)[-1]["val_auc"] == 1.0  # bright is fake
     assert json.loads((run / "run.json").read_text())["data"]["train"] == 8
+    learnt = (run / "sources.txt").read_text().splitlines()
+    assert learnt == [f"train{number}.png" for number in range(8)]
 
 
 def test_a_split_with_one_label_is_refused(tmp_path: Path) -> None:

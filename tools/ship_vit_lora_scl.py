@@ -1,8 +1,8 @@
 """Train, calibrate, measure and export the shipped face-forgery detector, one step at a time.
 
-    python tools/ship_vit_lora_scl.py prepare --lfw DIR --cache CACHE
-    python tools/ship_vit_lora_scl.py train   --cache CACHE --backbone dinov2_small.safetensors
-    python tools/ship_vit_lora_scl.py ship    --cache CACHE --backbone dinov2_small.safetensors
+    python tools/prepare_faces.py --cache CACHE --lfw DIR ...
+    python tools/ship_vit_lora_scl.py train --cache CACHE --backbone dinov2_small.safetensors
+    python tools/ship_vit_lora_scl.py ship  --cache CACHE --backbone dinov2_small.safetensors
 
 The shipped weights took three runs of `train`, each from the one before by `--start`: 1,800 steps
 (`--lr 2e-3`, LFW alone), 300 with masks and sharpening, 1,100 (`--lr 6e-4`) with faces of two other
@@ -17,10 +17,9 @@ import argparse
 import hashlib
 import json
 import math
-import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,11 @@ from shipping import write_weights
 from verdicts import flips, on_real
 
 from telltale import degrade, metrics
-from telltale.data.crops import CONTEXT, Crop, cut_faces, load_crops, save_crops
+from telltale.data.crops import CONTEXT, Crop, load_crops
 from telltale.data.pairs import SEEN, batches, forge
 from telltale.detector import Detector
 from telltale.engine import weights_folder
-from telltale.media import find_media
-from telltale.media.facefinder import MARGIN, FaceFinder
+from telltale.media.facefinder import MARGIN
 from telltale.media.regions import cut
 from telltale.records import Region
 
@@ -62,17 +60,6 @@ def split_of(source: str) -> str:
     if family == "web":
         return "train" if name.partition(":")[0].isdigit() else "test"
     return "val" if family == "film" else "test"
-
-
-def prepare(lfw: Path, cache: Path) -> None:
-    """Cut the faces of LFW once."""
-
-    def pictures() -> Iterator[tuple[Path, str]]:
-        for path in find_media([lfw]):
-            yield path, "lfw:" + re.sub(r"_\d+$", "", path.stem)
-
-    crops = (c for c in cut_faces(pictures(), FaceFinder(size=640)) if isinstance(c, Crop))
-    print(f"{save_crops(cache / 'lfw.crops', crops)} faces in {cache / 'lfw.crops'}")
 
 
 def crops_of(cache: Path, split: str) -> list[Crop]:
@@ -116,20 +103,26 @@ def evaluation_set(
     return made
 
 
-def network_view(pixels: NDArray[np.uint8], crop: Crop, quality: int = 0) -> NDArray[np.uint8]:
+def network_view(
+    pixels: NDArray[np.uint8], crop: Crop, quality: int = 0, size: int = SIZE
+) -> NDArray[np.uint8]:
     """What the detector sees of a context crop after JPEG at ``quality`` (0 = none)."""
     side = len(pixels) / CONTEXT
     middle = (crop.points.min(0) + crop.points.max(0)) / 2
     wide = side * MARGIN
     shown = degrade.jpeg(pixels, quality) if quality else pixels
-    return cut(shown, Region(*(middle - wide / 2).tolist(), wide, wide), SIZE)
+    return cut(shown, Region(*(middle - wide / 2).tolist(), wide, wide), size)
 
 
-def views(items: Sequence[Any], quality: int | None, rng: np.random.Generator) -> NDArray[np.uint8]:
+def views(
+    items: Sequence[Any], quality: int | None, rng: np.random.Generator, size: int = SIZE
+) -> NDArray[np.uint8]:
     """Network views (N, S, S, 3) of (pixels, mask, crop); ``quality`` None draws 40–99 for each."""
     return np.stack(
         [
-            network_view(pixels, crop, int(rng.integers(40, 100)) if quality is None else quality)
+            network_view(
+                pixels, crop, int(rng.integers(40, 100)) if quality is None else quality, size
+            )
             for pixels, _, crop in items
         ]
     )
@@ -181,12 +174,14 @@ def logits_of(net: Any, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate(out)
 
 
-def stream(cache: Path, pairs: int, start: int, queue: Any, fields: tuple[str, ...]) -> None:
+def stream(
+    cache: Path, pairs: int, start: int, queue: Any, fields: tuple[str, ...], size: int = SIZE
+) -> None:
     """Fill a queue with batches; runs in a process of its own beside the training."""
     crops = crops_of(cache, "train")
     others = [crop for crop in crops if not crop.source.startswith("lfw:")]
     crops += others * (REPEATS - 1)
-    for batch in batches(crops, size=SIZE, pairs=pairs, seed=SEED, start=start):
+    for batch in batches(crops, size=size, pairs=pairs, seed=SEED, start=start):
         queue.put({name: batch[name] for name in fields})
 
 
@@ -520,8 +515,7 @@ def _share(hits: NDArray[np.bool_]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["prepare", "train", "ship"])
-    parser.add_argument("--lfw", type=Path, help="folder of LFW pictures, Name_0001.jpg")
+    parser.add_argument("step", choices=["train", "ship"])
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--backbone", type=Path, help="safetensors of DINOv2 ViT-S/14")
     parser.add_argument("--run", type=Path, default=Path("runs/ship-vit_lora_scl"))
@@ -531,9 +525,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--enhanced", action="store_true", help="measure Real-ESRGAN faces too")
     args = parser.parse_args()
-    if args.step == "prepare":
-        prepare(args.lfw, args.cache)
-    elif args.step == "train":
+    if args.step == "train":
         train(args.cache, args.backbone, args.run, args.steps, args.lr, args.pairs, args.start)
     else:
         ship(args.cache, args.backbone, args.run, args.enhanced)

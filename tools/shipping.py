@@ -29,8 +29,12 @@ def learn(
     lr: float,
     validate: Callable[[Any], float],
     every: int = 50,
+    pause: int = 10**9,
 ) -> float:
-    """Train, resume from the run's folder if it was begun, and keep the best by ``validate``."""
+    """Train, resume from the run's folder if it was begun, and keep the best by ``validate``.
+
+    A call ends after ``pause`` steps, a multiple of ``every``; the next goes on.
+    """
     from telltale import fit
 
     run.mkdir(parents=True, exist_ok=True)
@@ -56,9 +60,20 @@ def learn(
                 print(json.dumps(line), flush=True)
                 fit.checkpoint(state, net, optimiser, step.number)
             file.write(json.dumps(line) + "\n")
-            if step.number >= steps:
+            if step.number >= min(steps, done + pause):
                 break
     return best
+
+
+def steps_done(run: Path) -> int:
+    """Steps at which :func:`learn` would go on: batches start there, too."""
+    from safetensors import safe_open
+
+    state = run / "progress.safetensors"
+    if not state.exists():
+        return 0
+    with safe_open(state, framework="numpy") as file:
+        return int(file.metadata()["number"])
 
 
 def logits_of(net: Any, crops: NDArray[np.uint8], batch: int = 32) -> Floats:

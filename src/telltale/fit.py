@@ -247,7 +247,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str]) -> 
     from safetensors.torch import save_file
 
     part = path.with_name(path.name + ".part")
-    save_file({k: v.cpu().clone() for k, v in tensors.items()}, part, about)
+    own = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    save_file(own, part, about)
     os.replace(part, path)
 
 

@@ -49,6 +49,22 @@ def dice(logits: Tensor, masks: Tensor) -> Tensor:
     return 1 - (2 * both + 1) / (each + 1)
 
 
+def balanced_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross entropy of cells against their forged shares; forged and genuine weigh the same.
+
+    The mean over all that is forged and the mean over all that is not count half each, however
+    small the forgeries are.
+
+    Args:
+        logits: Any shape, in nats.
+        shares: The same shape, in [0, 1].
+    """
+    errors = F.binary_cross_entropy_with_logits(logits, shares, reduction="none")
+    inside, outside = shares, 1 - shares
+    forged = (errors * inside).sum() / inside.sum().clamp(min=1)
+    return 0.5 * (forged + (errors * outside).sum() / outside.sum().clamp(min=1))
+
+
 def single_center(features: Tensor, labels: Tensor, center: Tensor, margin: float) -> Tensor:
     """Single-centre loss: M_real + max(M_real - M_fake + m·√C, 0), M the mean distance to a centre.
 

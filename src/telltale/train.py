@@ -5,8 +5,10 @@
     network = network_of(run)                              # with its best weights
 
 The folder holds ``run.json`` (every value in force, versions), ``steps.jsonl`` (a line a step),
+``sources.txt`` (whom it learnt from, if a manifest says so: ``telltale evaluate`` warns of them),
 ``weights.safetensors`` (what was trained, best by validation), ``progress.safetensors`` (what a
-resume needs) and, when training is over, ``card.toml`` that describes the weights.
+resume needs), of a method with experts ``experts.svg`` (how they are used) and, when training is
+over, ``card.toml`` that describes the weights.
 """
 
 import json
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from telltale import catalog
+from telltale import catalog, expert_use
 from telltale import fit as fitting
 from telltale.data.sources import Source, absolute, open_source
 from telltale.judging import WORDS, judge, judged_by
@@ -76,6 +78,8 @@ def train(
     source = _source(plan, network, run)
     if not resume and _is_main():
         write_run(run, plan, {"data": source.about, "trained_weights": _trainable(network)})
+        if learnt := getattr(source, "learnt", ()):  # who the manifest's training pictures show
+            replace_text(run / "sources.txt", "".join(f"{name}\n" for name in learnt))
     for record in _learn(run, plan, network, source):
         watch(record)
     if _is_main():
@@ -131,6 +135,9 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
     for step in _steps(plan, network, source, optimizer, done):
         record = {"step": step.number, "lr": step.lr, "norm": step.norm, **step.losses}
         if step.number % fit.every == 0 or step.number == fit.steps:
+            use = expert_use.used(network, step.number)  # of the step's batch
+            if use is not None and _is_main():
+                expert_use.keep(run, use)
             record[figure] = judge(network, source, plan.slug)
             is_best = record[figure] > max(values, default=-math.inf)
             values.append(record[figure])

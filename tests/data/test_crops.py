@@ -41,6 +41,15 @@ def test_passes_over_faceless_pictures_and_goes_on_after_a_broken_one(
     assert [crop.source for crop in found[1:] if isinstance(crop, Crop)] == ["z"]
 
 
+def test_every_face_of_a_picture_is_a_source_of_its_own(finder: FaceFinder) -> None:
+    found = list(cut_faces([(MEDIA / "four_people.jpg", "group")], finder, every=True))
+    crops = [crop for crop in found if isinstance(crop, Crop)]
+    assert [crop.source for crop in crops] == [f"group:{k}" for k in range(4)]
+    (largest,) = cut_faces([(MEDIA / "four_people.jpg", "group")], finder)
+    assert isinstance(largest, Crop)
+    np.testing.assert_array_equal(largest.pixels, crops[0].pixels)
+
+
 def test_small_faces_are_passed_over(finder: FaceFinder) -> None:
     assert not list(cut_faces([(MEDIA / "astronaut.jpg", "a")], finder, smallest=4000))
 

@@ -42,6 +42,7 @@ class Covered:
             raise ValueError(f"data.covers: no pictures in {folder}")
         about = f"{len(self.files)} pictures" if folder else "drawn textures"
         self.about: dict[str, Any] = source.about | {"covers": about}
+        self.learnt: list[str] = getattr(source, "learnt", [])
 
     def __getitem__(self, number: int) -> "Batch":
         return self._with(self.source[number], np.random.default_rng([self.seed, number, 1]))

@@ -38,7 +38,11 @@ class Crop(NamedTuple):
 
 
 def cut_faces(
-    pictures: Iterable[tuple[Path, str]], finder: FaceFinder, *, smallest: float = 40.0
+    pictures: Iterable[tuple[Path, str]],
+    finder: FaceFinder,
+    *,
+    smallest: float = 40.0,
+    every: bool = False,
 ) -> Iterator[Crop | MediaError]:
     """Cut the largest face of each (path, source); pictures without one are passed over.
 
@@ -46,6 +50,7 @@ def cut_faces(
         pictures: Files, each with who or what it shows.
         finder: Finds the faces.
         smallest: Width in pixels below which a face is passed over.
+        every: All faces of a picture, not the largest alone: the k-th has the source ``source:k``.
 
     Yields:
         A crop, or the error of a file that could not be read.
@@ -57,13 +62,15 @@ def cut_faces(
             yield error
             continue
         faces = finder.find(pixels)
-        if not faces or faces[0].box[2] < smallest or faces[0].presence < 0:
-            continue
-        square = crop_region(faces[0], CONTEXT)
-        region = Region(square.x, square.y, square.width, square.height)  # never turned
-        size = min(round(region.width), LARGEST)
-        points = (faces[0].points - np.array([region.x, region.y])) * (size / region.width)
-        yield Crop(cut(pixels, region, size), points.astype(np.float32), source, str(path))
+        for number, face in enumerate(faces if every else faces[:1]):
+            if face.box[2] < smallest or face.presence < 0:
+                continue
+            square = crop_region(face, CONTEXT)
+            region = Region(square.x, square.y, square.width, square.height)  # never turned
+            size = min(round(region.width), LARGEST)
+            points = (face.points - np.array([region.x, region.y])) * (size / region.width)
+            who = f"{source}:{number}" if every else source
+            yield Crop(cut(pixels, region, size), points.astype(np.float32), who, str(path))
 
 
 def save_crops(path: Path, crops: Iterable[Crop]) -> int:

@@ -95,6 +95,15 @@ def relatives(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     return {name: "+".join(sorted(group)) for name, group in groups.items()}
 
 
+def members(source: str) -> frozenset[str]:
+    """Each name that a source ties together: "ff:000+003" is "ff:000" and "ff:003".
+
+    Datasets that share videos (FaceForensics++, DF40, DeeperForensics) may tie them differently.
+    """
+    dataset, colon, names = source.rpartition(":")
+    return frozenset(f"{dataset}{colon}{name}" for name in names.split("+"))
+
+
 def train_or_val(source: str) -> str:
     """The split of what is not for testing: a tenth of the sources, by hash, is for validation."""
     return "val" if split_of(source) == "val" else "train"

@@ -152,6 +152,7 @@ class ManifestSource:
     ) -> None:
         manifest = manifest.without(data.leave_out) if data.leave_out else manifest
         manifest = manifest.thinned(data.frames) if data.frames else manifest
+        self.learnt = sorted({row.source for row in manifest.of_split("train").rows})
         by = "datasets" if data.balance == "datasets" else "kinds"
         self.learn = read(manifest.of_split("train"), fields, size=size, by=by)
         self.check = read(manifest.of_split("val"), ("images", "labels"), size=size)

@@ -13,6 +13,7 @@ import numpy as np
 from telltale.data.forgery import located
 from telltale.evaluate.formats import is_table, read_any
 from telltale.evaluate.grids import Grid, suite
+from telltale.evaluate.learnt import learnt_too
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
     Predictions,
@@ -67,7 +68,8 @@ def evaluate(
         raise ValueError(f"--files is for tables of predictions; {what} reads what --data names")
     if data is None:
         raise ValueError(f"{what}: a detector needs data: a manifest, CSV with path, label, …")
-    return evaluate_detector(load(what, threads=1), data, protocol, keep=keep, track=track)
+    found, judged = _ran(load(what, threads=1), data, protocol, keep, track)
+    return found._replace(notes=(*learnt_too(what, judged), *found.notes))
 
 
 def evaluate_detector(
@@ -82,12 +84,19 @@ def evaluate_detector(
 
     Unless the protocol says otherwise, the threshold is the one in the detector's card.
     """
+    return _ran(detector, data, protocol, keep, track)[0]
+
+
+def _ran(
+    detector: "Detector", data: Path, protocol: Protocol, keep: Path | None, track: Track
+) -> tuple[Evaluation, Predictions]:
     predictions = predict(detector, data, protocol, keep=keep, track=track)
     fixed = protocol.threshold
     if fixed is None and not protocol.select:
         fixed = detector.weights.threshold
     identity = _identity(data) | _which(detector)
-    return _judged(predictions, protocol, fixed, identity, folder=folder_of(data))
+    found = _judged(predictions, protocol, fixed, identity, folder=folder_of(data))
+    return found, predictions.of_split(protocol.split)
 
 
 def predict(
@@ -162,6 +171,7 @@ def compare(
     if keep is not None and len(whats) * len(datas) != 1:
         raise ValueError(f"{keep}: keeps the predictions of one detector on one dataset")
     found: dict[str, Predictions] = {}
+    notes: list[str] = []
     made_with: dict[str, str] = {}
     for name, what in whats.items():
         if protocol.suite == "leave-one-out" and Path(what).is_dir():
@@ -179,12 +189,14 @@ def compare(
         made_with |= _which(detector)
         for data in datas:
             answers = predict(detector, data, protocol, keep=keep, track=track)
+            notes += learnt_too(what, answers.of_split(protocol.split))
             named = name if protocol.suite == "leave-one-out" else _named(answers)
             answers = with_facts(answers, folder_of(data))
             found[f"{named} ({data})" if named in found else named] = answers
             made_with |= _identity(data)
     made = suite(found, protocol)
-    return made._replace(made_with=_made_with(protocol, made_with))
+    made_with = _made_with(protocol, made_with)
+    return made._replace(notes=(*notes, *made.notes), made_with=made_with)
 
 
 def check_left_out(run: Path, kind: str) -> None:

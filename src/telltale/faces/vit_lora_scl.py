@@ -18,7 +18,7 @@ for its own share: without, attention spreads the evidence and the mask points n
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from telltale.losses import single_center, want_labels
+from telltale.losses import balanced_cross_entropy, single_center, want_labels
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.low_rank import adapt, fold
 
@@ -105,11 +105,7 @@ class ViTLoRASCL(nn.Module):
         patches = self.backbone(want_images(images))[:, 1:]  # (B, N, C)
         side = round(patches.shape[1] ** 0.5)
         share = F.adaptive_avg_pool2d(masks, side).flatten(1)  # (B, N)
-        errors = F.binary_cross_entropy_with_logits(self.weigh(patches), share, reduction="none")
-        # Forged and genuine patches weigh the same, however small the forgery.
-        inside, outside = share, 1 - share
-        mask = (errors * inside).sum() / inside.sum().clamp(min=1)
-        mask = 0.5 * (mask + (errors * outside).sum() / outside.sum().clamp(min=1))
+        mask = balanced_cross_entropy(self.weigh(patches), share)
         features = patches.mean(1)
         scl = single_center(features, labels, self.center, self.margin)
         return {

@@ -21,6 +21,7 @@ from telltale.nn.states import load_trunk
 from telltale.nn.vit import HALF
 
 FAMILIES = re.compile(r"(tf_)?efficientnet|mobilenet|resnet|legacy_xception|conv_toy$")
+LAST_HALVING = 3  # of the toy's five convolutions
 TOY_GAIN = 20.0  # of the high pass: a small net does not find one by itself
 
 
@@ -34,7 +35,7 @@ class ConvNet(nn.Module):
     """Images (B, 3, S, S), float sRGB in [0, 1], to maps (B, C, H, W); ``width`` is C.
 
     Args:
-        body: From normalised images to maps.
+        body: From normalised images to maps; with ``last_two`` and ``widths``, as here.
         width: C.
         size: Side in pixels that the weights were trained on.
         mean: Of their pixels, for each colour.
@@ -60,8 +61,22 @@ class ConvNet(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.body((want_images(images) - self.mean) / self.std)
+        maps: Tensor = self.body(self.normalise(images))
         return maps
+
+    def last_two(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The map before the trunk's last halving, and its last one but for a head's layers."""
+        finer, coarser = self.body.last_two(self.normalise(images))  # type: ignore[operator]
+        return finer, coarser
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Channels of :meth:`last_two`."""
+        finer, coarser = self.body.widths  # type: ignore[misc]
+        return finer, coarser
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return (want_images(images) - self.mean) / self.std
 
 
 def is_convnet(name: object) -> bool:
@@ -117,6 +132,15 @@ class Features(nn.Module):
         maps: Tensor = self.model.forward_features(x)  # type: ignore[operator]
         return maps
 
+    def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        finer, coarser = self.model.forward_intermediates(x, indices=2, intermediates_only=True)  # type: ignore[operator]
+        return finer, coarser
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        finer, coarser = (level["num_chs"] for level in self.model.feature_info[-2:])  # type: ignore[index]
+        return finer, coarser
+
 
 class ToyBody(nn.Module):
     """Five small convolutions on the picture and its high pass: 64 maps of a quarter of the side.
@@ -144,3 +168,10 @@ class ToyBody(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps: Tensor = self.layers(torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
         return maps
+
+    widths = (48, 64)
+
+    def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        halved = 3 * LAST_HALVING  # three modules a convolution
+        finer = self.layers[:halved](torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
+        return finer, self.layers[halved:](finer)
