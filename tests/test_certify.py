@@ -154,7 +154,7 @@ def test_stress_certifies_detectors_and_encoders(tmp_path: Path, run: Run) -> No
     (tmp_path / "none.png").write_bytes(b"no picture")
     words = ("stress", tmp_path / "redness.onnx", "vit_toy", "--data", tmp_path / "m.csv")
     more = ("--certify", "--on", "crops", "--samples", 50, "--sigma", 0.1, "--out", tmp_path / "o")
-    code, out, err = run(*words, *more, "--quiet")
+    code, _, err = run(*words, *more, "--quiet")
     assert code == 0, err
     rows = list(csv.DictReader((tmp_path / "o/certified_redness.csv").read_text().splitlines()))
     assert [row["verdict"] for row in rows] == ["1", "0", "1", "1"]
