@@ -6,18 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from telltale.data.memory import batches
 from telltale.media import read_picture
 from telltale.protect import protect_pictures
 from telltale.protect.copies import Copy, Difference, budget, changed, names
 from telltale.protect.effects import compared
+from telltale.protect.learning import learn
+from telltale.protect.pictures import fresh, turns_of
 from telltale.protect.videos import read_boxes
 
 Run = Callable[..., tuple[int, str, str]]
@@ -134,7 +138,7 @@ sys.exit(cli.run(words))
 
 @pytest.mark.parametrize(
     ("method", "where"),
-    [("mtl_ue", "training"), ("mtl_ue", "copying"), ("tue", "training"), ("tue", "writing")],
+    [("mtl_ue", "copying"), ("tue", "training"), ("tue", "writing")],
 )
 def test_a_killed_run_loses_nothing(method: str, where: str, tmp_path: Path, run: Run) -> None:
     """A process is killed for good; what goes on ends with the same bytes as one that was not."""
@@ -162,6 +166,46 @@ def test_a_killed_run_loses_nothing(method: str, where: str, tmp_path: Path, run
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
     assert run(*words, whole, "--quiet")[0] == 0
     assert hashes(out) == hashes(whole)
+
+
+@pytest.mark.parametrize("base", ["em", "sep"])
+def test_turns_go_on_with_the_same_bits(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bases with several turns, stopped in each part of them."""
+    monkeypatch.setattr("telltale.protect.learning.PAUSE", 0.0)
+    method = {"size": 16, "width": 4, "classes": (2,), "base": base}
+    plan = {"fit": {"seed": 0}, "surrogate": {"name": "resnet_toy"}, "method_settings": method}
+    random = torch.Generator().manual_seed(1)
+    columns = {
+        "images": torch.rand(12, 3, 16, 16, generator=random),
+        "attributes": torch.randint(2, (12, 1), generator=random),
+    }
+    turns = turns_of(base, 10)[:6]
+
+    def made(kept: Path, stops: int) -> torch.nn.Module:
+        network = fresh(plan)
+
+        def feed() -> Iterator[dict[str, torch.Tensor]]:
+            for number, batch in enumerate(batches(columns, 4, seed=0)):
+                if number == stops:
+                    raise KeyboardInterrupt
+                yield batch
+
+        learn(network, turns, feed(), kept, lr=1e-3, clip=5.0)
+        return network
+
+    whole = made(tmp_path / "whole", -1).state_dict()
+    for stops in (1, 6, 11):
+        kept = tmp_path / f"{stops}.safetensors"
+        with pytest.raises(KeyboardInterrupt):
+            made(kept, stops)
+        again = made(kept, -1).state_dict()
+        assert again.keys() == whole.keys()
+        assert all(torch.equal(again[key], value) for key, value in whole.items())
+    kept.write_bytes(b"cut off")
+    with pytest.raises(ValueError, match="is no state of this run"):
+        made(kept, -1)
 
 
 def test_the_effect_with_intervals(tmp_path: Path, run: Run) -> None:
