@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from telltale.audit.figures import Moved
 from telltale.metrics import auc
@@ -39,20 +39,7 @@ def judged(found: Sequence[Moved]) -> Judged | None:
     count = len(found)
     if count < LEAST:
         return None
-    clean, changed = (
-        np.log(np.array(list(rows)) + 1e-6)
-        for rows in ([one.signs_before for one in found], [one.signs for one in found])
-    )
-    scores = np.zeros((2, count))
-    for place in range(count):
-        others = np.arange(count) != place
-        rows = np.concatenate([clean[others], changed[others]])
-        middle, spread = rows.mean(0), rows.std(0) + 1e-9
-        labels = np.repeat([0.0, 1.0], count - 1)
-        weights = fitted((rows - middle) / spread, labels)
-        asked = np.concatenate([clean[others], clean[[place]], changed[[place]]])
-        answers = _with_one((asked - middle) / spread) @ weights
-        scores[:, place] = answers[-2:] - answers[:-2].max()
+    scores = held_out([one.signs_before for one in found], [one.signs for one in found])
     plain = [one.defences["none"] for one in found]
     let = scores <= 0
     taken = sum(row.won and free for row, free in zip(plain, let[1], strict=True))
@@ -65,6 +52,25 @@ def judged(found: Sequence[Moved]) -> Judged | None:
         taken,
         wilson(taken, count),
     )
+
+
+def held_out(clean: ArrayLike, changed: ArrayLike) -> Floats:
+    """Scores (2, N) of clean and changed pictures by their signs (N, D), over the threshold.
+
+    Each comes from a detector that learnt from the other pictures; above 0 is flagged.
+    """
+    before, after = (np.log(np.asarray(rows, np.float64) + 1e-6) for rows in (clean, changed))
+    count = len(before)
+    scores = np.zeros((2, count))
+    for place in range(count):
+        others = np.arange(count) != place
+        rows = np.concatenate([before[others], after[others]])
+        middle, spread = rows.mean(0), rows.std(0) + 1e-9
+        weights = fitted((rows - middle) / spread, np.repeat([0.0, 1.0], count - 1))
+        asked = np.concatenate([before[others], before[[place]], after[[place]]])
+        answers = _with_one((asked - middle) / spread) @ weights
+        scores[:, place] = answers[-2:] - answers[:-2].max()
+    return scores
 
 
 def detected(found: Sequence[Moved]) -> float:

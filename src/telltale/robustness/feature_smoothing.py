@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from telltale.metrics.bounds import bernstein, cosine_bound, cosine_radius
+from telltale.metrics.bounds import bernstein, cosine_bound, cosine_radius, rivals_radius
 from telltale.nn.boosters import Mapper, Purifier
 from telltale.nn.contract import Losses, want_images
 
@@ -182,6 +182,44 @@ class FeatureSmoothing(nn.Module):
             scores.append(float(np.clip(bernstein(values, alpha), 0, 1)))
             means.append(float(values.mean()))
         return Certificate(torch.stack(anchors), np.array(scores), np.array(means), self.sigma)
+
+    @torch.no_grad()
+    def agree(
+        self,
+        images: Tensor,
+        classes: Tensor,
+        *,
+        samples: int = 1000,
+        alpha: float = 1e-3,
+        select: int = 64,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, NDArray[np.float64]]:
+        """The nearest class of F (B,) and the l2 size up to which it stays so (B,), 0 if at none.
+
+        Args:
+            images: (B, 3, S, S).
+            classes: t (K, C) of length 1, of K ≥ 2.
+            samples: n, of which the radius is estimated.
+            alpha: Chance that a radius is too large, for each image.
+            select: Samples of their own, by which the class is chosen.
+            generator: Of the noise.
+
+        Raises:
+            ValueError: If there are fewer than two classes or samples.
+        """
+        if len(classes) < 2 or min(samples, select) < 2:
+            raise ValueError(
+                f"want two classes and samples or more, got {len(classes)}, {samples} and {select}"
+            )
+        best, radii = [], []
+        for one in want_images(images):
+            chosen = int((self.encode(one[None], select, generator=generator) @ classes.T).argmax())
+            drawn = [x @ classes.T for x in self.batches(one, samples, generator)]
+            near = torch.cat(drawn).double().cpu().numpy()
+            best.append(chosen)
+            apart = (classes[chosen] - classes).norm(dim=1).double().cpu().numpy()
+            radii.append(rivals_radius(near, chosen, apart, self.sigma, alpha))
+        return torch.tensor(best), np.array(radii)
 
     def draws(self, image: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
         """Features (count, C) of noisy copies of one image (3, S, S)."""
