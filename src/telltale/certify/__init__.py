@@ -11,7 +11,15 @@ Source: Xia et al., arXiv:2601.16200; for verdicts the same as in Cohen et al., 
 """
 
 from telltale.certify.curves import Curve, curve, to_csv, to_markdown, to_svg, write
-from telltale.certify.run import SIZES, Certified, Noise, certifier, certify, certify_split
+from telltale.certify.run import (
+    SIZES,
+    Certified,
+    Noise,
+    certifier,
+    certify,
+    certify_split,
+    usual_sizes,
+)
 
 __all__ = [
     "SIZES",
@@ -25,5 +33,6 @@ __all__ = [
     "to_csv",
     "to_markdown",
     "to_svg",
+    "usual_sizes",
     "write",
 ]

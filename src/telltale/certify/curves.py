@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from telltale.certify.run import SIZES, Certified
+from telltale.certify.run import Certified, usual_sizes
 from telltale.metrics.bounds import cosine_bound
 from telltale.runs import replace_text
 from telltale.stress.curves import COLORS, DASHES, STYLE
@@ -70,8 +70,8 @@ def curve(rows: Sequence[Certified], kind: str, sigma: float) -> Curve:
     return Curve(kind, sigma, tuple(map(float, sizes)), found, len(rows), float(radii.mean()))
 
 
-def to_csv(rows: Sequence[Certified], kind: str, sizes: Sequence[float] = SIZES) -> str:
-    """A line a picture."""
+def to_csv(rows: Sequence[Certified], kind: str, sizes: Sequence[float]) -> str:
+    """A line a picture, whose bounds are of these sizes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["path", "score", "radius", *(f"{_bound(kind)} at {size:g}" for size in sizes)]
@@ -135,7 +135,9 @@ def write(
     made[stem.with_suffix(".md")] = to_markdown(curves, notes)
     for name, (found, one) in rows.items():
         tail = "" if len(rows) == 1 else f"_{Path(name).stem}"
-        made[stem.with_name(f"{stem.stem}{tail}.csv")] = to_csv(found, one.kind)
+        made[stem.with_name(f"{stem.stem}{tail}.csv")] = to_csv(
+            found, one.kind, usual_sizes(one.kind, one.sigma)
+        )
     for path, text in made.items():
         replace_text(path, text)
     return [*made]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from telltale.detector import Detector
 
-SIZES = (0.05, 0.1, 0.25, 0.5)  # ε of the table, l2
+SIZES = (0.05, 0.1, 0.25, 0.5)  # ε of an encoder's table, l2
+TIMES = (0.25, 0.5, 1.0, 2.0)  # of σ: ε of a detector's, which stands much less noise
 Track = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number -> the items
 
 
@@ -89,7 +90,7 @@ def certify(
     pictures: Sequence[Path],
     noise: Noise | None = None,
     *,
-    sizes: Sequence[float] = SIZES,
+    sizes: Sequence[float] | None = None,
     on: str = "pictures",
 ) -> Iterator[Certified]:
     """Certify an encoder or a detector on pictures, one at a time.
@@ -103,17 +104,19 @@ def certify(
             subject.
         noise: Default: ``Noise()``.
         sizes: ε, l2 sizes of the perturbation, in [0, 1] of a value, of all that is looked at.
+            Default: :func:`usual_sizes`.
         on: "pictures": a detector finds its subject; "crops": pictures are crops already.
 
     Raises:
         ValueError: If a setting is out of range, a picture cannot be read, or the run has no
             encoder; the text names it.
     """
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"want sizes of 0 or more, got {list(sizes)}")
+    if any(size < 0 for size in sizes or ()):
+        raise ValueError(f"want sizes of 0 or more, got {list(sizes or ())}")
     made = certifier(what, noise or Noise(), on)
+    asked = usual_sizes(made.kind, (noise or Noise()).sigma) if sizes is None else sizes
     for path in pictures:
-        yield made.of(path, sizes)
+        yield made.of(path, asked)
 
 
 def certify_split(
@@ -147,7 +150,7 @@ def certify_split(
     chosen = [listed[place] for place in places]
     for row in track(chosen, len(chosen)):
         try:
-            found = made.of(row.path, SIZES)
+            found = made.of(row.path, usual_sizes(made.kind, (noise or Noise()).sigma))
         except (ValueError, OSError) as error:  # what a file can cause
             failed.append(f"{row.path.name}: {one_line(error, 300)}")
             continue
@@ -158,6 +161,11 @@ def certify_split(
     if len(listed) > len(chosen):
         notes.append(f"{len(chosen)} of the {len(listed)} pictures of the split")
     return rows, made.kind, tuple(notes)
+
+
+def usual_sizes(kind: str, sigma: float) -> tuple[float, ...]:
+    """ε of a table for certificates of this kind."""
+    return SIZES if kind == "cosine" else tuple(sigma * times for times in TIMES)
 
 
 def certifier(

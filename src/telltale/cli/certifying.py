@@ -42,10 +42,11 @@ def certify(  # noqa: PLR0913  # an option each
 
     noise = verb.Noise(sigma, samples, alpha, batch, seed, bf16)
     made = verb.certifier(what, noise, on)
-    typer.echo(_head(made.kind))
+    sizes = verb.usual_sizes(made.kind, sigma)
+    typer.echo(_head(made.kind, sizes))
     rows = []
     for picture in pictures:
-        row = made.of(picture, verb.SIZES)
+        row = made.of(picture, sizes)
         rows.append(row)
         typer.echo(_line(row))
     if out is not None:
@@ -88,11 +89,9 @@ def certify_data(
         typer.echo(verb.to_markdown({name: one for name, (_, one) in found.items()}, remarks))
 
 
-def _head(kind: str) -> str:
-    from telltale.certify import SIZES
-
+def _head(kind: str, sizes: tuple[float, ...]) -> str:
     name = "cos" if kind == "cosine" else "votes"
-    names = ["score", "radius", *(f"{name}({size:g})" for size in SIZES)]
+    names = ["score", "radius", *(f"{name}({size:g})" for size in sizes)]
     return "  ".join(f"{name:>11}" for name in names) + "  picture"
 
 
