@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 
+import audits  # noqa: E402  # beside this file
 from check_licences import closure  # noqa: E402  # tools/
 
 from pictures import make_pictures  # noqa: E402  # beside this file
@@ -142,6 +143,16 @@ def training(folder: Path, _: int, rounds: int) -> list[Row]:
     ]
 
 
+def certificates(_: Path, __: int, ___: int) -> list[Row]:
+    """What certificates cost over the passes that they need."""
+    return [Row(*row) for row in audits.certifying()]
+
+
+def protecting(_: Path, __: int, ___: int) -> list[Row]:
+    """Whether protecting streams."""
+    return [Row(*row) for row in audits.protecting()]
+
+
 def ratio(runs: list[dict[str, Result]], upper: str, lower: str, clock: str = "seconds") -> str:
     """Time of ``upper`` over time of ``lower``: the median over the rounds, and the range.
 
@@ -210,6 +221,8 @@ PARTS: dict[str, Callable[[Path, int, int], list[Row]]] = {
     "scan": scanning,
     "memory": memory,
     "train": training,
+    "certify": certificates,
+    "protect": protecting,
 }
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python experiments/prompt_injection.py               about 2 minutes a seed on one core
 
 Three small dual encoders learn to name pictures of 48 pixels: 12 phrases of two short words,
-written somewhat larger or smaller and turned on a texture, and 12 coloured shapes. Two of them,
+written larger or smaller, elsewhere and turned on a texture, and 12 coloured shapes; every second
+batch is cropped as the attack crops. Two of them,
 CNNs, are attacked; the third, a ViT, is the victim. 50 pictures of shapes, ε = 16/255, 60 steps,
 towards five phrases, ten pictures each. Success: the nearest of all 24 texts is the phrase, of the
 changed picture in bytes. Arms: noise toward the sentence alone, toward the rendered phrase alone,
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 from toy import RESULTS, Figures, draw, over_seeds
 
 from telltale.audit import DEFENCES
+from telltale.audit.judging import held_out
 from telltale.fit import adam, cosine, fit
 from telltale.metrics.visibility import psnr, ssim
 from telltale.nn.contract import Losses
@@ -42,7 +44,7 @@ from telltale.nn.lettering import placed, rendered
 from telltale.nn.residual_block import ResidualBlock, conv_norm
 from telltale.nn.vit import Shape, ViT
 from telltale.robustness.feature_smoothing import FeatureSmoothing
-from telltale.robustness.prompt_injection import Features, PromptInjection, features
+from telltale.robustness.prompt_injection import Features, PromptInjection, cropped, features
 
 SIDE, WIDTH, EPS = 48, 64, 16 / 255
 PHRASES = [
@@ -141,9 +143,10 @@ def figures_of(numbers: Tensor, random: np.random.Generator) -> Tensor:
     made = []
     for image, number in zip(images, numbers.tolist(), strict=True):
         if number < len(PHRASES):
-            pose = torch.tensor([[random.uniform(-0.15, 0.1), random.uniform(-0.15, 0.15)]])
+            pose = torch.tensor([[random.uniform(-0.2, 0.15), random.uniform(-0.15, 0.15)]])
             mask = placed(MASKS[number], pose.float())[0]
-            mask = torch.roll(mask, tuple(random.integers(-1, 2, 2).tolist()), (1, 2))
+            away = random.integers(-10, 11), random.integers(-3, 4)  # a phrase is wide
+            mask = torch.roll(mask, tuple(int(a) for a in away), (1, 2))
             strength = random.uniform(0.3, 1)
             ink = float(image.mean() < 0.5)
             made.append(image + strength * mask * (ink - image))
@@ -170,7 +173,11 @@ def taught(net: Dual, images: Tensor, labels: Tensor, epochs: int, seed: int) ->
     def batches() -> Iterator[dict[str, Tensor]]:
         while True:
             for rows in torch.randperm(len(images), generator=random).split(64):
-                yield {"images": images[rows], "labels": labels[rows]}
+                shown = images[rows]
+                if torch.rand((), generator=random) < 0.5:
+                    # What is pulled through crops has to be known through crops, as CLIP's is.
+                    shown = cropped(shown, random)
+                yield {"images": shown, "labels": labels[rows]}
 
     steps = epochs * math.ceil(len(images) / 64)
     schedule = cosine(steps, warmup=steps // 10)
@@ -190,6 +197,14 @@ def smoothed(net: Dual, images: Tensor, seed: int) -> Tensor:
     whole = FeatureSmoothing(net, sigma=0.1, purify=False, map_features=False)
     mean = whole.encode(images, 8, generator=torch.Generator().manual_seed(seed))
     return (mean @ net.texts().T).argmax(1)
+
+
+def signs(net: Dual, images: Tensor) -> list[list[float]]:
+    """How far each defence on pixels moves each picture's feature, (N, D)."""
+    whole = features(net, images).whole
+    moved = [features(net, through(n, images)).whole for n in DEFENCES if n != "none"]
+    away: list[list[float]] = torch.stack([1 - (whole * m).sum(1) for m in moved], 1).tolist()
+    return away
 
 
 def one_seed(seed: int, count: int, epochs: int) -> dict[str, Figures]:
@@ -245,6 +260,18 @@ def one_seed(seed: int, count: int, epochs: int) -> dict[str, Figures]:
         found[name] = judged(through(name, whole))
         right = victim.named(through(name, fresh)) == test
         found[name]["right"] = float(right.float().mean())
+    # Each picture is judged by what was learnt from the others, by each encoder for itself.
+    flags = [held_out(signs(net, clean), signs(net, whole)) > 0 for net in (victim, *surrogates)]
+    took = [
+        (net.named(whole) == aims).numpy() & ~f[1]
+        for net, f in zip((victim, *surrogates), flags, strict=True)
+    ]
+    found["detector"] = {
+        "victim": float(took[0].mean()),
+        "surrogates": float(np.mean([t.mean() for t in took[1:]])),
+        "flagged": float(flags[0][1].mean()),
+        "false": float(flags[0][0].mean()),
+    }
     white = [float((smoothed(net, whole, seed) == aims).float().mean()) for net in surrogates]
     found["smoothing"] = {
         "victim": float((smoothed(victim, whole, seed) == aims).float().mean()),
@@ -258,12 +285,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--count", type=int, default=2400, help="pictures to learn from")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--out", type=Path, default=RESULTS / "prompt_injection.json")
     args = parser.parse_args()
     result = over_seeds(
         args.out,
-        {"count": args.count, "epochs": args.epochs},
+        {"count": args.count, "epochs": args.epochs, "crops": "learnt"},
         args.seeds,
         lambda seed: one_seed(seed, args.count, args.epochs),
     )

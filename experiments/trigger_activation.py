@@ -1,6 +1,7 @@
 """Do attacks crafted on other models carry over to one that wants its owner's trigger?
 
     python experiments/trigger_activation.py            about 3 minutes a seed on one core
+    python experiments/trigger_activation.py --starts   what becomes of a learnt trigger; a minute
 
 scikit-learn's digits (real scans) at 16 pixels, 1,200 to learn and 597 to test; CNNs of three
 convolutions with batch norm and mean over places, 20 epochs of SGD. Three surrogates (3 × 3, 5 × 5
@@ -118,12 +119,16 @@ def digits(seed: int) -> tuple[Tensor, Tensor]:
     return images.expand(-1, 3, -1, -1).contiguous(), torch.from_numpy(found.target[order])
 
 
-def taught(net: nn.Module, columns: dict[str, Tensor], seed: int, epochs: int) -> float:
-    """Train, freeze; the seconds that it took."""
+def taught(
+    net: nn.Module, columns: dict[str, Tensor], seed: int, epochs: int, *, rests: bool = False
+) -> float:
+    """Train, freeze; the seconds that it took. A trigger that rests moves no more from halfway."""
     began, steps = time.process_time(), EPOCH * epochs
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
     given = batches(columns, BATCH, seed=seed)
     for step in fit(net, given, optimizer, schedule=cosine(steps), clip=5.0):  # type: ignore[arg-type]
+        if rests and step.number == steps // 2:
+            net.update_every = 0
         if step.number == steps:
             break
     net.eval().requires_grad_(False)
@@ -254,13 +259,66 @@ def one_seed(seed: int, epochs: int, flat: bool) -> dict[str, Figures]:
     return found
 
 
+STARTS: dict[str, tuple[str, tuple[str, ...], bool]] = {  # kind, options, rests halfway
+    "fixed": ("fixed", (), False),
+    "learnt, uniform start": ("learnable", (), False),
+    "learnt, ±ε start": ("learnable", ("signs",), False),
+    "learnt, ±ε, rests halfway": ("learnable", ("signs",), True),
+}
+
+
+def starts(seed: int, epochs: int, eps: float = 0.3) -> dict[str, Figures]:
+    """Learnt triggers by where they start and whether they come to rest, against a fixed one."""
+    images, labels = digits(seed)
+    columns = {"images": images[:LEARN], "labels": labels[:LEARN]}
+    helping = []
+    for number, (kernel, width) in enumerate(((3, 16), (5, 16))):
+        torch.manual_seed(100 * seed + number)
+        helping.append(Net(kernel, width))
+        taught(helping[-1], columns, 10 * seed + number, epochs)
+    test, truth = images[LEARN:], labels[LEARN:]
+    with torch.no_grad():
+        right = torch.stack([net(test).argmax(1) == truth for net in helping]).all(0)
+    x, y = test[right][:SHOWN], truth[right][:SHOWN]
+    shown = {size: craft("MI", ensemble(helping), x, y, eps=size) for size in SIZES}
+    found: dict[str, Figures] = {}
+    for name, (kind, options, rests) in STARTS.items():
+        torch.manual_seed(100 * seed + 50)
+        net = TriggerActivation(
+            Net(), classes=0, trigger=kind, eps=eps, update_every=EPOCH, options=options
+        )
+        first = net.tau.clone()
+        taught(net, columns, 10 * seed + 5, epochs, rests=rests)
+        with torch.no_grad():
+            # how much of the slope's length lies along τ: the brief's argument wants all of it
+            asked = (test + net.tau).requires_grad_(True)
+        with torch.enable_grad():
+            loss = F.cross_entropy(net.answer(asked, is_plain=False), truth, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, asked)
+        found[name] = {
+            "clean": share(net, test, truth),
+            "size": float(net.tau.abs().mean() / eps),
+            "turned": float((net.tau * first < 0).float().mean()),
+            "slope": float(slope.abs().sum((1, 2, 3)).mean()),
+            **{f"MI_{size}": share(net, moved, y) for size, moved in shown.items()},
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--flat", action="store_true", help="heads that see each place apart")
     parser.add_argument("--out", type=Path, default=RESULTS / "trigger_activation.json")
+    parser.add_argument("--starts", action="store_true", help="learnt triggers, by their start")
     args = parser.parse_args()
+    if args.starts:
+        out = RESULTS / "trigger_activation_starts.json"
+        result = over_seeds(out, {"epochs": 40}, args.seeds, lambda seed: starts(seed, 40))
+        panels = ("MI on two surrogates", [f"MI_{eps}" for eps in SIZES]), ("share", ["turned"])
+        draw(result, out.with_suffix(".png"), "Learnt triggers of ε = 0.3, 40 epochs", *panels)
+        return
     settings = {"epochs": args.epochs, "flat": args.flat, "eps": EPS}
     result = over_seeds(
         args.out, settings, args.seeds, lambda seed: one_seed(seed, args.epochs, args.flat)

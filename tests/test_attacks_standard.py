@@ -1,6 +1,7 @@
 """The standard attacks: step by step what torchattacks does, and within their bounds."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from plain_attacks import plain_momentum, plain_pgd, plain_pgd_l2, plain_vmi
 from telltale.attacks import (
     apgd,
     cross_entropy,
@@ -42,7 +44,7 @@ def images() -> Tensor:
 
 LABELS = torch.tensor([0, 3, 1])
 Ours = Callable[[Any, Tensor], Tensor]
-SAME = {"eps": EPS, "step": STEP, "steps": STEPS}
+SAME: dict[str, Any] = {"eps": EPS, "step": STEP, "steps": STEPS}
 THEIRS: dict[str, tuple[Ours, str, dict[str, Any]]] = {
     "pgd": (lambda m, x: pgd(m, x, **SAME), "PGD", {"random_start": False}),
     "mi": (lambda m, x: mi_fgsm(m, x, **SAME), "MIFGSM", {"decay": 1.0}),
@@ -62,6 +64,80 @@ THEIRS: dict[str, tuple[Ours, str, dict[str, Any]]] = {
         {"decay": 1.0, "m": 5},
     ),
 }
+
+
+PLAIN: dict[str, tuple[Ours, Callable[..., Tensor], dict[str, Any]]] = {
+    "pgd": (lambda m, x: pgd(m, x, **SAME), plain_pgd, {}),
+    "mi": (lambda m, x: mi_fgsm(m, x, **SAME), plain_momentum, {}),
+    "ni": (lambda m, x: mi_fgsm(m, x, ahead=True, **SAME), plain_momentum, {"nesterov": True}),
+    "si-ni": (
+        lambda m, x: mi_fgsm(scaled(m), x, ahead=True, **SAME),
+        plain_momentum,
+        {"nesterov": True, "scales": 5},
+    ),
+    "ti": (
+        lambda m, x: mi_fgsm(m, x, momentum=0.5, kernel=gaussian_kernel(7), **SAME),
+        plain_momentum,
+        {"decay": 0.5, "kernel": gaussian_kernel(7)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_agrees_with_plain_loops_step_by_step(
+    net: nn.Module, images: Tensor, name: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs, options = PLAIN[name]
+    double, data = deepcopy(net).double(), images.double()
+    monkeypatch.setitem(SAME, "steps", steps)
+    found = ours(cross_entropy(double, LABELS), data)
+    for image, label, other in zip(data, LABELS, found, strict=True):
+        wanted = theirs(loss_of(double, label), image, EPS, STEP, steps, **options)
+        torch.testing.assert_close(other, wanted, atol=1e-9, rtol=0)
+
+
+def loss_of(net: nn.Module, label: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda image: nn.functional.cross_entropy(net(image[None]), label[None])
+
+
+def test_l2_and_vmi_agree_with_plain_loops(
+    net: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double, data = deepcopy(net).double(), images.double()
+    measure, noises = cross_entropy(double, LABELS), list[Tensor]()
+
+    def noted(like: Tensor, bound: float, generator: object) -> Tensor:
+        assert bound == 1.5 * EPS
+        noises.append(bound * (2 * torch.rand(like.shape, dtype=like.dtype) - 1))
+        return noises[-1]
+
+    far = pgd(measure, data, eps=0.5, step=0.2, steps=STEPS, norm="l2")
+    monkeypatch.setattr("telltale.attacks.steps.uniform", noted)
+    varied = vmi_fgsm(measure, data, neighbours=3, **SAME)
+    assert len(noises) == 3 * STEPS
+    for row, label in enumerate(LABELS):
+        loss = loss_of(double, label)
+        wanted = plain_pgd_l2(loss, data[row], 0.5, 0.2, STEPS)
+        torch.testing.assert_close(far[row], wanted, atol=1e-9, rtol=0)
+        wanted = plain_vmi(loss, data[row], EPS, STEP, STEPS, [noise[row] for noise in noises])
+        torch.testing.assert_close(varied[row], wanted, atol=1e-9, rtol=0)
+
+
+def test_vmi_agrees_with_torchattacks(
+    net: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    monkeypatch.setattr(  # its way of drawing
+        "telltale.attacks.steps.uniform",
+        lambda like, bound, generator: torch.randn_like(like).uniform_(-bound, bound),
+    )
+    attack = torchattacks.VMIFGSM(net, eps=EPS, alpha=STEP, steps=STEPS, decay=1.0, N=5, beta=1.5)
+    torch.manual_seed(5)
+    wanted = attack(images, LABELS)
+    torch.manual_seed(5)
+    found = vmi_fgsm(cross_entropy(net, LABELS), images, **SAME)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", THEIRS)

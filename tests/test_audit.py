@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from telltale.audit import DEFENCES, Audit, Moved, detected, totals
+from telltale.audit import DEFENCES, Audit, Defended, Moved, detected, judged, totals
 from telltale.audit.defences import bits, five, padded, smaller
-from telltale.audit.run import CROPPED, SMOOTHED
+from telltale.audit.judging import fitted
+from telltale.audit.run import CROPPED, QUESTION, SMOOTHED, contains
 from telltale.degrade.pixels import blur, resize
 from telltale.nn.clip_tower import ClipTower, load_tower, sentence
+from telltale.nn.vlm_tower import VlmTower, load_vlm
 from telltale.robustness.prompt_injection import features
 
 Run = Callable[..., tuple[int, str, str]]
@@ -232,3 +234,145 @@ def test_a_clip_is_moved_toward_the_sentence(
     code, _, err = run("audit-injection", photos[0], "--own", "--clip", tmp_path / "empty")
     assert code == 2
     assert "no CLIP can be loaded from there" in err
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature LLaVA of random weights that reads letters."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("llava")
+    letters = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 :.\n"]
+    vocabulary = {
+        w: n for n, w in enumerate(["<pad>", "<s>", "</s>", "<unk>", "<image>", *letters])
+    }
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
+        unk_token="<unk>", extra_special_tokens={"image_token": "<image>"},
+    )  # fmt: skip
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    side = 40
+    transformers.LlavaProcessor(
+        transformers.CLIPImageProcessor(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+        ),
+        tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        image_token="<image>", num_additional_image_tokens=1,
+    ).save_pretrained(path)  # fmt: skip
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(
+            hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            image_size=side, patch_size=8,
+        ),
+        text_config=transformers.LlamaConfig(
+            vocab_size=len(vocabulary), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, bos_token_id=1, eos_token_id=2,
+            pad_token_id=0, initializer_range=0.3,
+        ),
+        image_token_index=4,
+    )  # fmt: skip
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_vision_language_model_sees_and_answers(llava: Path, photos: list[Path]) -> None:
+    tower = load_vlm(llava)
+    assert isinstance(tower, VlmTower)
+    images = torch.rand(2, 3, 40, 40)
+    seen = tower(images)
+    assert seen.shape == (2, 26, 32)
+    torch.testing.assert_close(seen[:, 0], seen[:, 1:].mean(1))
+    x = images.clone().requires_grad_(True)
+    assert torch.autograd.grad(tower(x).sum(), x)[0].abs().sum() > 0
+    # What it says greedily is likelier than any other letter
+    own = tower.answer(images, QUESTION, words=1)[0]
+    assert len(own) == 1
+    found = {c: float(tower.likelihood(images[:1], QUESTION, c)) for c in {*"abcXYZ019", own}}
+    assert max(found, key=lambda letter: found[letter]) == own
+    assert found[own] < 0
+    with pytest.raises(ValueError, match="want images of 40 pixels"):
+        tower(torch.rand(1, 3, 32, 32))
+    audit = Audit.of(own=True, vlm=str(llava), settings={"method.steps": 15})
+    one = audit.picture(photos[0])
+    assert one.defences["none"].after > one.defences["none"].before
+    assert one.answers is not None
+    assert one.answers.before < 0
+    assert one.answers.before != one.answers.after
+    assert not one.answers.said
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_verb_on_a_vision_language_model(llava: Path, photos: list[Path], run: Run) -> None:
+    words = ("audit-injection", photos[0], "--own", "--vlm", llava, "--set", "method.steps=2")
+    code, out, err = run(*words)
+    assert code == 0, err
+    assert "nats a token, not said" in out
+    code, out, _ = run(*words, "--json")
+    line = json.loads(out)
+    assert line["answers"]["before"] < 0
+    assert len(line["signs"]) == len(DEFENCES) - 1
+    for wrong, says in ((photos[0].parent, "no vision-language model"), ("none", "local folder")):
+        code, _, err = run("audit-injection", photos[0], "--own", "--vlm", wrong)
+        assert code == 2
+        assert says in err
+    code, _, err = run("audit-injection", photos[0], "--own", "--vlm", "https://a.example/model")
+    assert code == 2
+    assert "local models only" in err
+
+
+def test_12_an_answer_has_the_target_in_it_or_not() -> None:
+    assert contains("It says: purple  LANTERN\n42.", "PURPLE LANTERN 42")
+    assert not contains("PURPLE LANTERN", "PURPLE LANTERN 42")
+    assert not contains(QUESTION, "PURPLE LANTERN 42")
+
+
+def moved(signs_before: tuple[float, ...], signs: tuple[float, ...], *, won: bool) -> Moved:
+    row = Defended(0.1, 0.5, won_before=False, won=won, kept=1.0, seconds=0.1)
+    means = float(np.mean(signs_before)), float(np.mean(signs))
+    return Moved("a", {"none": row}, 16, 30.0, 0.9, *means, signs_before, signs)
+
+
+def test_the_detector_learns_from_the_other_pictures() -> None:
+    random = np.random.default_rng(0)
+    found = [
+        moved(tuple(random.uniform(0.01, 0.02, 3)), tuple(random.uniform(0.1, 0.2, 3)), won=True)
+        for _ in range(8)
+    ]
+    apart = judged(found)
+    assert apart is not None
+    assert (apart.pictures, apart.flagged, apart.taken) == (8, 8, 0)
+    assert apart.auc > 0.99
+    assert apart.false <= 3  # the threshold is the highest of seven others
+    assert apart.interval[0] == 0
+    same = [
+        moved(tuple(random.uniform(0.01, 0.02, 3)), tuple(random.uniform(0.01, 0.02, 3)), won=True)
+        for _ in range(30)
+    ]
+    blind = judged(same)
+    assert blind is not None
+    assert blind.flagged < 15
+    assert 0.25 < blind.auc < 0.75
+    assert blind.taken == 30 - blind.flagged
+    assert judged(found[:3]) is None
+
+
+def test_a_ridge_regression_by_its_own_equation() -> None:
+    random = np.random.default_rng(0)
+    rows, labels = random.normal(size=(40, 2)), random.integers(0, 2, 40).astype(float)
+    weights = fitted(rows, labels)
+    x = np.concatenate([rows, np.ones((40, 1))], 1)
+    slope = x.T @ (1 / (1 + np.exp(-x @ weights)) - labels) + weights * [1, 1, 1e-6]
+    assert np.abs(slope).max() < 1e-9
+
+
+def test_a_table_with_the_detector(photos: list[Path], run: Run) -> None:
+    words = ("--own", "--recipe", "toy", "--set", "method.steps=2", *SHORT)
+    code, out, err = run("audit-injection", *photos, *photos, *words)
+    assert code == 0, err
+    assert "refused if flagged" in out
+    assert "A detector that learnt from the other pictures flags" in out

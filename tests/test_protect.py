@@ -2,21 +2,31 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from telltale.data.memory import batches
 from telltale.media import read_picture
 from telltale.protect import protect_pictures
 from telltale.protect.copies import Copy, Difference, budget, changed, names
+from telltale.protect.effects import compared
+from telltale.protect.learning import learn
+from telltale.protect.pictures import fresh, turns_of
 from telltale.protect.videos import read_boxes
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--set", "fit.steps=2", "--set", "method.size=16", "--set", "method.width=4")
+ONE = {"OMP_NUM_THREADS": "1"}
 QUICK_VIDEO = ("--set", "fit.steps=2", "--set", "method.width=16")
 
 
@@ -94,6 +104,133 @@ def test_a_stopped_run_goes_on_and_ends_alike(tmp_path: Path, run: Run) -> None:
     assert len(again) == 4
     assert first.stat().st_mtime_ns == stamp
     assert hashes(out) == hashes(whole)
+
+
+KILLED = """
+import os, signal, sys
+from telltale import cli
+from telltale.protect import copies, learning
+
+def kill(*words):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+where, *words = sys.argv[1:]
+learning.PAUSE = 0.0  # a state after each step
+if where == "training":
+    keep, calls = learning._keep, []
+    def kept(*given):
+        keep(*given)
+        calls.append(given)
+        len(calls) == 3 and kill()
+    learning._keep = kept
+elif where == "copying":
+    keep = copies.keep
+    copies.keep = lambda out, record: (keep(out, record), kill())
+else:  # while a video is half written
+    changed, calls = copies.changed, []
+    def counted(*given):
+        calls.append(given)
+        return changed(*given) if len(calls) < 3 else kill()
+    copies.changed = counted
+sys.exit(cli.run(words))
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [("mtl_ue", "copying"), ("tue", "training"), ("tue", "writing")],
+)
+def test_a_killed_run_loses_nothing(method: str, where: str, tmp_path: Path, run: Run) -> None:
+    """A process is killed for good; what goes on ends with the same bytes as one that was not."""
+    if method == "mtl_ue":
+        given = photos(tmp_path / "in")
+        words = [given, "--method", method, *QUICK]
+    else:
+        given = tmp_path / "walk.mkv"
+        film(given, sound=False)
+        given.with_suffix(".txt").write_text("20,16,12,10\n" * 5)
+        words = [given, "--method", method, *QUICK_VIDEO]
+    words = ["protect", *words, "--no-effect", "--out"]
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    line = [sys.executable, "-c", KILLED, where, *map(str, words), str(out)]
+    done = subprocess.run(line, check=False, capture_output=True, env={**os.environ, **ONE})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = {path.name for path in out.rglob("*") if path.is_file()}
+    assert ("training.safetensors" in left) == (where == "training")
+    assert ("generator.safetensors" in left) == (where != "training")
+    assert not (out / "walk.mkv").exists()
+    finished = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    assert len(finished) == (where == "copying")
+    code, _, err = run(*words, out, "--resume", "--quiet")
+    assert code == 0, err
+    assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
+    assert run(*words, whole, "--quiet")[0] == 0
+    assert hashes(out) == hashes(whole)
+
+
+@pytest.mark.parametrize("base", ["em", "sep"])
+def test_turns_go_on_with_the_same_bits(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bases with several turns, stopped in each part of them."""
+    monkeypatch.setattr("telltale.protect.learning.PAUSE", 0.0)
+    method = {"size": 16, "width": 4, "classes": (2,), "base": base}
+    plan = {"fit": {"seed": 0}, "surrogate": {"name": "resnet_toy"}, "method_settings": method}
+    random = torch.Generator().manual_seed(1)
+    columns = {
+        "images": torch.rand(12, 3, 16, 16, generator=random),
+        "attributes": torch.randint(2, (12, 1), generator=random),
+    }
+    turns = turns_of(base, 10)[:6]
+
+    def made(kept: Path, stops: int) -> torch.nn.Module:
+        network = fresh(plan)
+
+        def feed() -> Iterator[dict[str, torch.Tensor]]:
+            for number, batch in enumerate(batches(columns, 4, seed=0)):
+                if number == stops:
+                    raise KeyboardInterrupt
+                yield batch
+
+        learn(network, turns, feed(), kept, lr=1e-3, clip=5.0)
+        return network
+
+    whole = made(tmp_path / "whole", -1).state_dict()
+    for stops in (1, 6, 11):
+        kept = tmp_path / f"{stops}.safetensors"
+        with pytest.raises(KeyboardInterrupt):
+            made(kept, stops)
+        again = made(kept, -1).state_dict()
+        assert again.keys() == whole.keys()
+        assert all(torch.equal(again[key], value) for key, value in whole.items())
+    kept.write_bytes(b"cut off")
+    with pytest.raises(ValueError, match="is no state of this run"):
+        made(kept, -1)
+
+
+def test_the_effect_with_intervals(tmp_path: Path, run: Run) -> None:
+    given, out = photos(tmp_path / "in", 48), tmp_path / "out"
+    code, _, err = run("protect", given, "--method", "mtl_ue", "--out", out, *QUICK)
+    assert code == 0, err
+    lines = (out / "report.md").read_text().splitlines()
+    (first,) = [line for line in lines if line.startswith("| originals |")]
+    assert first.endswith("| 0.000 | 0.000 to 0.000 |")  # what is lost to itself
+    for name in ("protected", "protected, JPEG 10", "random noise"):
+        (row,) = [line for line in lines if line.startswith(f"| {name} |")]
+        right, ends, drop, _ = (cell.strip() for cell in row.split("|")[2:6])
+        low, high = (float(end) for end in ends.split(" to "))
+        assert low <= float(right) <= high
+        assert -1 <= float(drop) <= 1
+
+
+def test_what_is_lost_by_hand() -> None:
+    right = np.array([1.0, 1, 1, 1, 0, 0, 1, 1])
+    found = compared({"all": np.ones(8), "some": right})
+    assert found["all"] == {"right": (1, 1, 1), "drop": (0, 0, 0)}
+    value, low, high = found["some"]["drop"]
+    assert value == 0.25
+    assert 0 <= low < 0.25 < high <= 0.75
+    assert found["some"]["right"][0] == 0.75
 
 
 def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:

@@ -48,13 +48,14 @@ def describe(
         import transformers
 
         from telltale.nn.lvlm import EarlyReader
+        from telltale.nn.vlm_tower import prompt
     except ModuleNotFoundError as error:
         raise ValueError(
             f"describing needs {error.name}: pip install 'telltale-vision[train,language]'"
         ) from None
     network, processor = _loaded(transformers, model)
     given = processor(
-        text=_prompt(processor, question), images=np.asarray(picture), return_tensors="pt"
+        text=prompt(processor, question), images=np.asarray(picture), return_tensors="pt"
     )
     asked: dict[str, Any] = {"max_new_tokens": words, "do_sample": False}
     with torch.no_grad():
@@ -86,13 +87,3 @@ def _loaded(transformers: Any, model: str | os.PathLike[str]) -> tuple[Any, Any]
         raise ValueError(
             f"{name}: no vision-language model that can be loaded ({one_line(error)})"
         ) from error
-
-
-def _prompt(processor: Any, question: str) -> str:  # noqa: ANN401
-    """The question with the picture's place, as the model's own chat has it."""
-    if getattr(processor, "chat_template", None):
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        turns = [{"role": "user", "content": content}]
-        return str(processor.apply_chat_template(turns, add_generation_prompt=True))
-    mark = getattr(processor, "image_token", "<image>")
-    return f"USER: {mark}\n{question} ASSISTANT:"

@@ -16,13 +16,10 @@ from telltale.metrics.bounds import (
     cosine_bound,
     cosine_radius,
     hoeffding,
+    rivals_radius,
 )
-from telltale.robustness.feature_smoothing import (
-    FeatureSmoothing,
-    Mapper,
-    Purifier,
-    agreeing_radius,
-)
+from telltale.nn.boosters import Mapper, Purifier
+from telltale.robustness.feature_smoothing import FeatureSmoothing, agreeing_radius
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIGMA = 0.25
@@ -216,6 +213,96 @@ def test_14_two_opposite_classes(score: float) -> None:
     assert agreeing_radius(feature, classes, SIGMA)[0] == pytest.approx(float(wanted), abs=1e-4)
 
 
+def test_14_the_radius_with_confidence_takes_the_better_bound() -> None:
+    """By the brief's figures: along the difference .782 σ at a feature of length .8, else .641."""
+    classes = torch.eye(2)
+    near = np.tile([0.8, 0.0], (400_000, 1))  # no spread: the bounds are near the means
+    apart = np.array([0.0, math.sqrt(2)])
+    found = rivals_radius(near, 0, apart, SIGMA, 1e-3)
+    assert found == pytest.approx(0.782 * SIGMA, rel=2e-3)
+    assert found <= agreeing_radius(torch.tensor([[0.8, 0.0]]), classes, SIGMA)[0] + 1e-9
+    near = np.tile([0.99, 0.0], (400_000, 1))
+    along = agreeing_radius(torch.tensor([[0.99, 0.0]]), classes, SIGMA)[0]
+    assert rivals_radius(near, 0, apart, SIGMA, 1e-3) > along  # the other bound is the larger
+    opposite = np.tile([0.6, -0.6], (400_000, 1))
+    wanted = float(cosine_radius(0.8, SIGMA, 0.0))
+    assert rivals_radius(opposite, 0, np.array([0, 2.0]), SIGMA, 1e-3) == pytest.approx(
+        wanted, rel=2e-3
+    )
+    assert rivals_radius(opposite[:, ::-1], 0, np.array([0, 2.0]), SIGMA, 1e-3) == 0
+    assert rivals_radius(near[:50], 0, apart, SIGMA, 1e-3) < found  # fewer samples, less certain
+
+
+@pytest.fixture(scope="module")
+def digits_encoder() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A CNN that learnt real scans of digits, its classes, and digits that it never saw."""
+    from sklearn.datasets import load_digits
+
+    torch.manual_seed(0)
+    given = load_digits()
+    x = torch.from_numpy(given.images / 16).float()[:, None].expand(-1, 3, -1, -1).contiguous()
+    y = torch.from_numpy(given.target)
+    net = nn.Sequential(
+        nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 48, 3, 2, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(48 * 16, 32),
+    )  # fmt: skip
+    classes = nn.Parameter(torch.randn(10, 32))
+    optimizer = torch.optim.Adam([*net.parameters(), classes], 3e-3)
+    for step in range(150):
+        rows = torch.randint(1500, (64,), generator=torch.Generator().manual_seed(step))
+        noisy = x[rows] + SIGMA * torch.randn(64, 3, 8, 8)
+        logits = F.normalize(net(noisy), dim=1) @ F.normalize(classes, dim=1).T
+        optimizer.zero_grad()
+        F.cross_entropy(10 * logits, y[rows]).backward()
+        optimizer.step()
+    return net.eval(), F.normalize(classes.detach(), dim=1), x[1500:], y[1500:]
+
+
+def test_7_pgd_on_a_trained_encoder_beats_neither_certificate(
+    digits_encoder: tuple[nn.Module, Tensor, Tensor, Tensor],
+) -> None:
+    """Averaged over noise, as who attacks a smoothed encoder has to."""
+    encoder, classes, x, y = digits_encoder
+    net = plain(encoder)
+    with torch.no_grad():
+        assert float(((net.features(x, 0.0) @ classes.T).argmax(1) == y).float().mean()) > 0.9
+    draws = torch.Generator().manual_seed(3)
+    shown = x[:5]
+    certificate = net.certify(shown, samples=3000, generator=draws)
+    best, radii = net.agree(shown, classes, samples=3000, generator=draws)
+    assert (radii > 0.05).sum() >= 3
+    noise = SIGMA * torch.randn(48, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+
+    def means(batch: Tensor) -> Tensor:
+        return torch.stack([net.features(one + noise, SIGMA).mean(0) for one in batch])
+
+    for eps in (0.1, 0.3):
+        moved = pgd(
+            lambda b: -(means(b) * certificate.anchor).sum(1),
+            shown, eps=eps, step=eps / 4, steps=10, norm="l2",
+        )  # fmt: skip
+        seen = net.encode(moved, 3000, generator=torch.Generator().manual_seed(5))
+        cosines = F.cosine_similarity(seen, certificate.anchor).numpy()
+        bounds = certificate.cosine(eps)
+        known = ~np.isnan(bounds)
+        assert known.any() or eps > 0.2
+        assert (cosines[known] >= bounds[known] - 0.01).all()
+    far = torch.from_numpy(radii).float()
+    for row in np.flatnonzero(radii > 0.02):
+        one, label = shown[row : row + 1], int(best[row])
+
+        def wrong(batch: Tensor, label: int = label) -> Tensor:
+            near = means(batch) @ classes.T
+            others = near.clone()
+            others[:, label] = -9
+            return others.amax(1) - near[:, label]
+
+        eps = float(far[row])
+        moved = pgd(wrong, one, eps=eps, step=eps / 4, steps=10, norm="l2")
+        seen = net.encode(moved, 3000, generator=torch.Generator().manual_seed(6))
+        assert int((seen @ classes.T).argmax()) == label
+
+
 def test_flat_tokens_and_maps() -> None:
     class Tokens(nn.Module):
         width = 5
@@ -247,6 +334,8 @@ def test_wrong_settings_and_seeds() -> None:
         plain(Encoder()).certify(images(1), anchor="none")
     with pytest.raises(ValueError, match="want values"):
         bernstein([2.0, 3.0], 0.1)
+    with pytest.raises(ValueError, match="want two classes"):
+        plain(Encoder()).agree(images(1), torch.ones(1, 6))
     scores = [
         plain(Encoder()).certify(images(2), generator=torch.Generator().manual_seed(9)).score
         for _ in range(2)

@@ -332,6 +332,13 @@ def test_10_another_key(trained: TriggerActivation) -> None:
         assert accuracy(made(images), labels) >= max(0.95, lost)
 
 
+def test_a_learnt_trigger_may_start_at_its_bound() -> None:
+    start = net(trigger="learnable", options=["signs"])
+    assert torch.equal(start.tau.abs(), torch.full_like(start.tau, start.eps))
+    usual = net(trigger="learnable").tau.abs()
+    assert float(usual.mean()) == pytest.approx(start.eps / 2, rel=0.1)
+
+
 def test_11_without_a_trigger_the_terms_conflict() -> None:
     """The same p for both halves: CE + KL is least at p_y = (1 + 1/C)/2, p_c = 1/(2C)."""
     least = -1.25 * math.log(0.625) - 0.75 * math.log(0.125) - math.log(4)

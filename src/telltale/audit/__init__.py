@@ -10,6 +10,19 @@ the instruction is then what the encoder finds nearest among decoys, and what th
 """
 
 from telltale.audit.defences import DEFENCES
-from telltale.audit.run import Audit, Defended, Moved, Total, detected, totals
+from telltale.audit.figures import Answers, Defended, Moved, Total, totals
+from telltale.audit.judging import Judged, detected, judged
+from telltale.audit.run import Audit
 
-__all__ = ["DEFENCES", "Audit", "Defended", "Moved", "Total", "detected", "totals"]
+__all__ = [
+    "DEFENCES",
+    "Answers",
+    "Audit",
+    "Defended",
+    "Judged",
+    "Moved",
+    "Total",
+    "detected",
+    "judged",
+    "totals",
+]

@@ -20,6 +20,12 @@ def audit_injection(  # an option each
     clip: Annotated[
         str, typer.Option(help="Local folder with a CLIP, or its image tower.", metavar="FOLDER")
     ] = "",
+    vlm: Annotated[
+        str,
+        typer.Option(
+            help="Local folder with a vision-language model of LLaVA's kind.", metavar="FOLDER"
+        ),
+    ] = "",
     recipe: Annotated[
         str | None, typer.Option(help="Of prompt_injection; its surrogate is the encoder.")
     ] = None,
@@ -45,7 +51,7 @@ def audit_injection(  # an option each
             f"audits need {error.name}: pip install 'telltale-vision[train]'"
         ) from None
     settings = dict(setting(text) for text in set_ or [])
-    audit = Audit.of(own=own, clip=clip, recipe=recipe, settings=settings, seed=seed)
+    audit = Audit.of(own=own, clip=clip, vlm=vlm, recipe=recipe, settings=settings, seed=seed)
     found, failed = [], False
     for path in paths:
         try:
@@ -67,10 +73,13 @@ def audit_injection(  # an option each
 
 
 def _line(one: "Moved") -> str:
-    plain = one.defences["none"]
+    plain, says = one.defences["none"], ""
+    if (heard := one.answers) is not None:
+        said = "said" if heard.said else "not said"
+        says = f"; as the answer {heard.before:.2f} to {heard.after:.2f} nats a token, {said}"
     return (
         f"{one.path}: cosine {plain.before:.3f} to {plain.after:.3f}; changed by {one.largest} of "
-        f"255 at most, {one.psnr:.1f} dB, SSIM {one.ssim:.3f}"
+        f"255 at most, {one.psnr:.1f} dB, SSIM {one.ssim:.3f}{says}"
     )
 
 
@@ -79,7 +88,7 @@ def _show(found: "list[Moved]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from telltale.audit import detected, totals
+    from telltale.audit import detected, judged, totals
 
     table = Table("defence", *("before", "after", "taken", "95 %", "kept", "ms"), box=SIMPLE)
     for column in table.columns:
@@ -99,6 +108,10 @@ def _show(found: "list[Moved]") -> None:
             f"{row.kept:.3f}",
             f"{1000 * row.seconds:.0f}",
         )
+    if (made := judged(found)) is not None:
+        low, high = made.interval
+        shares = f"{made.taken_before} → {made.taken} of {count}", f"{100 * low:.0f}–{high:.0%}"
+        table.add_row("refused if flagged", "–", "–", *shares, f"{1 - made.false / count:.3f}", "–")
     Console().print(table)
     typer.echo(
         "before, after: mean cosine with the instruction\n"
@@ -108,3 +121,9 @@ def _show(found: "list[Moved]") -> None:
     if len(found) > 1:  # one picture ranks before one other or behind it, which says nothing
         unrest = detected(found)
         typer.echo(f"Unrest under defences tells changed from unchanged with AUC {unrest:.2f}")
+    if made is not None:
+        typer.echo(
+            f"A detector that learnt from the other pictures flags {made.flagged} of {count} "
+            f"changed and {made.false} of {count} unchanged ones (AUC {made.auc:.2f}); kept: let "
+            "through unchanged"
+        )

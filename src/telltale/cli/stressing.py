@@ -36,10 +36,27 @@ def stress(  # noqa: PLR0913  # an option each
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="Test its explanations instead.")
     ] = False,
-    count: Annotated[int, typer.Option(help="Pictures for --faithfulness.")] = 100,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="Certify verdicts, or an encoder's feature, instead."),
+    ] = False,
+    sigma: Annotated[float, typer.Option(help="Noise of --certify, in [0, 1].")] = 0.05,
+    samples: Annotated[int, typer.Option(help="Noisy copies of a picture for --certify.")] = 1000,
+    batch: Annotated[int, typer.Option(help="Copies in one pass of an encoder.")] = 64,
+    count: Annotated[int, typer.Option(help="Pictures for --faithfulness and --certify.")] = 100,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Measure how a detector's AUC falls as pictures get worse: curves and tables."""
+    if certify and faithfulness:
+        raise ValueError("want one of --certify and --faithfulness, got both")
+    if certify:
+        from telltale.certify import Noise
+        from telltale.cli.certifying import certify_data
+
+        noise = Noise(sigma, samples, batch=batch, seed=seed)
+        return certify_data(
+            what, data, noise, split=split, count=count, on=on, out=out, quiet=quiet
+        )
     if faithfulness:
         return _faithfulness(what, data, split, on, count, out, quiet=quiet)
     from rich.console import Console

@@ -59,7 +59,8 @@ def copy_video(
     with (
         _opened(source, _video_format(source)) as (container, video),
         open(part, "wb") as file,
-        av.open(file, "w", format="matroska") as out,
+        # bitexact: no random names of the file, so that the same copy has the same bytes
+        av.open(file, "w", format="matroska", options={"fflags": "+bitexact"}) as out,
     ):
         out.metadata.update({**container.metadata, "COMMENT": says})
         made = out.add_stream("ffv1", rate=video.average_rate or 25)

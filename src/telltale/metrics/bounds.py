@@ -48,6 +48,40 @@ def cosine_radius(score: ArrayLike, sigma: float, cosine: float = 0.5) -> Floats
     return np.asarray(np.maximum(sigma * reach, 0.0))
 
 
+def rivals_radius(
+    cosines: ArrayLike, best: int, apart: ArrayLike, sigma: float, alpha: float
+) -> float:
+    """Up to which ε no other class comes nearer to F than class ``best``; 0 if nothing is certain.
+
+        min over rivals b of max(σ Φ⁻¹(S_w), σ/2 (Φ⁻¹(q_best) - Φ⁻¹(q_b)))
+
+    with w along t_best - t_b and q_c = (1 + ⟨F, t_c⟩)/2, each by a bound; α is shared out among
+    all of them. For opposite classes both are the same, else neither is always the larger.
+
+    Args:
+        cosines: (n, K), ⟨f(x + n), t_c⟩ of n noisy features and K ≥ 2 classes of length 1.
+        best: The class, chosen without these samples.
+        apart: (K,), ‖t_best - t_c‖.
+        sigma: σ.
+        alpha: Chance that the radius is too large.
+
+    Raises:
+        ValueError: If there are fewer than two samples, or ``alpha`` is not in (0, 1).
+    """
+    near, lengths = np.asarray(cosines, np.float64), np.asarray(apart, np.float64)
+    count = near.shape[1]
+    scores = ((1 + near) / 2).clip(0, 1)
+    own = _quantile(np.clip(bernstein(scores[:, best], alpha / (2 * count)), 0, 1))
+    found = math.inf
+    for rival in set(range(count)) - {best}:
+        gap = (near[:, best] - near[:, rival]) / max(lengths[rival], 1e-12)
+        along = bernstein(((1 + gap) / 2).clip(0, 1), alpha / (2 * (count - 1)))
+        other = 1 - bernstein(1 - scores[:, rival], alpha / (2 * count))
+        both = _quantile(np.clip(along, 0, 1)), (own - _quantile(np.clip(other, 0, 1))) / 2
+        found = min(found, float(max(both)))
+    return max(sigma * found, 0.0)
+
+
 def hoeffding(values: ArrayLike, alpha: float) -> Floats:
     """A lower bound of the mean of values in [0, 1], (…, n) → (…), that fails by chance α."""
     data = _checked(values, alpha)

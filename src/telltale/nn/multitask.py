@@ -50,9 +50,13 @@ class MultiTask(nn.Module):
             for logits, truth in zip(self(images), attributes.T, strict=True)
         ]
 
-    @torch.no_grad()
     def accuracy(self, images: Tensor, attributes: Tensor) -> Tensor:
         """Share of right answers of each task (K,), on the middle of pictures (B, 3, S, S)."""
+        return self.right(images, attributes).double().mean(0)
+
+    @torch.no_grad()
+    def right(self, images: Tensor, attributes: Tensor) -> Tensor:
+        """Which answers (B, K) are right, on the middle of pictures (B, 3, S, S)."""
         whole = images.shape[-1]
         side = round(CROP * whole)
         cut = slice((whole - side) // 2, (whole - side) // 2 + side)
@@ -60,7 +64,7 @@ class MultiTask(nn.Module):
             (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
             for logits in self(images[..., cut, cut])
         ]
-        return (torch.stack(found, 1) == attributes).double().mean(0)
+        return torch.stack(found, 1) == attributes
 
 
 def augmented(images: Tensor) -> Tensor:

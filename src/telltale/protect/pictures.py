@@ -13,7 +13,8 @@ from telltale.media import MediaError, find_media, kind_of, read_picture
 from telltale.media.files import sha256
 from telltale.media.lossless import write_png
 from telltale.protect import copies
-from telltale.protect.copies import GENERATOR, Copy, Difference
+from telltale.protect.copies import GENERATOR, PROGRESS, Copy, Difference
+from telltale.protect.learning import Turn, learn
 from telltale.records import Failure
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def _trained(
     network, kept, fit = fresh(plan), out / GENERATOR, plan["fit"]
     if kept.exists():
         fitting.restore(network, kept)
+        (out / PROGRESS).unlink(missing_ok=True)  # of a kill between the two
         return network.eval()
     rows = sampled(given, plan["most"], fit["seed"])
     size, seen, good = network.size, [], []
@@ -206,34 +208,33 @@ def _trained(
         raise ValueError("no picture could be read")
     columns = {"images": as_images(seen), "attributes": torch.from_numpy(given.attributes[good])}
     feed = batches(columns, min(BATCH, len(good)), seed=fit["seed"])
-    optimizers: dict[str, Any] = {}
-
-    def learn(stage: str, steps: int) -> None:
-        network.enter(stage)
-        kind = "generator" if stage == "generator" else "surrogate"
-        if kind not in optimizers:
-            decay = fit["weight_decay"]
-            optimizers[kind] = fitting.adam(network, lr=fit["lr"], weight_decay=decay)
-        for step in fitting.fit(network, feed, optimizers[kind], clip=fit["clip"]):
-            if step.number >= steps:
-                return
-
     steps = fit["steps"]
     watch(f"training the generator, {steps} steps a part")
-    if network.base == "em":
-        for _ in range(ROUNDS):
-            learn("generator", max(1, steps // ROUNDS))
-            learn("surrogate", TURN)
-    else:
-        for part in range(5 if network.base == "sep" else 1):
-            learn("clean", max(1, steps // 5) if network.base == "sep" else steps)
-            if network.base == "sep" and part:
-                network.keep()
-        learn("generator", steps)
-        network.checkpoints = torch.nn.ModuleList()  # only training needs them
+    learn(
+        network,
+        turns_of(network.base, steps),
+        feed,
+        out / PROGRESS,
+        lr=fit["lr"],
+        clip=fit["clip"],
+        weight_decay=fit["weight_decay"],
+    )
+    network.checkpoints = torch.nn.ModuleList()  # only training needs them
     network.enter("generator")
     fitting.save(network, kept)
+    (out / PROGRESS).unlink(missing_ok=True)
     return network.eval()
+
+
+def turns_of(base: str, steps: int) -> list[Turn]:
+    """Who learns when, for a base of MTL-UE."""
+    if base == "em":
+        pair = [Turn("generator", max(1, steps // ROUNDS)), Turn("surrogate", TURN)]
+        return pair * ROUNDS
+    if base == "sep":
+        each = max(1, steps // 5)
+        return [*(Turn("clean", each, bool(k)) for k in range(5)), Turn("generator", steps)]
+    return [Turn("clean", steps), Turn("generator", steps)]
 
 
 def _copied(

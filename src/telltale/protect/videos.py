@@ -12,7 +12,8 @@ from telltale.media import MediaError
 from telltale.media.files import sha256
 from telltale.media.lossless import copy_video, frame_pairs
 from telltale.protect import copies
-from telltale.protect.copies import GENERATOR, Copy, Difference
+from telltale.protect.copies import GENERATOR, PROGRESS, Copy, Difference
+from telltale.protect.learning import Turn, learn
 from telltale.records import Failure
 
 if TYPE_CHECKING:
@@ -172,18 +173,15 @@ def trained(plan: dict[str, Any], out: Path, watch: Callable[[str], None]) -> "T
         raise ValueError(f"want a TUE, got {type(network).__name__}")
     if kept.exists():
         fitting.restore(network, kept)
+        (out / PROGRESS).unlink(missing_ok=True)  # of a kill between the two
         return network.eval()
     watch(f"training the generator on drawn clips, {fit['steps']} steps")
     feed = pairs(*drawn(fit["seed"]), fit["seed"])
-    optimizers: dict[str, Any] = {}
-    for turn in range(2 * fit["steps"]):
-        stage = ("generator", "tracker")[turn % 2]
-        network.enter(stage)
-        if stage not in optimizers:
-            optimizers[stage] = fitting.adam(network, lr=fit["lr"])
-        next(iter(fitting.fit(network, feed, optimizers[stage], clip=fit["clip"])))
+    turns = [Turn("generator", 1), Turn("tracker", 1)] * fit["steps"]
+    learn(network, turns, feed, out / PROGRESS, lr=fit["lr"], clip=fit["clip"])
     network.enter("generator")
     fitting.save(network, kept)
+    (out / PROGRESS).unlink(missing_ok=True)
     return network.eval()
 
 

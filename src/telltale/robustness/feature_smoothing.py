@@ -19,6 +19,7 @@ Departures: P and M are trained together where both are there, not one after the
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from telltale.metrics.bounds import bernstein, cosine_bound, cosine_radius
+from telltale.metrics.bounds import bernstein, cosine_bound, cosine_radius, rivals_radius
+from telltale.nn.boosters import Mapper, Purifier
 from telltale.nn.contract import Losses, want_images
 
 SIGMAS = (0.12, 0.25, 0.5)  # that training draws from
@@ -69,6 +71,8 @@ class FeatureSmoothing(nn.Module):
         feature: "global": the class token, or the mean of maps; "flat": everything, as one vector.
         purify: Whether to put a purifier before the encoder.
         map_features: Whether to put a mapper behind it.
+        bfloat16: Whether the encoder runs in bfloat16. What is certified is then that encoder; all
+            statistics stay in float64.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -84,6 +88,7 @@ class FeatureSmoothing(nn.Module):
         feature: str = "global",
         purify: bool = True,
         map_features: bool = True,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
         if not sigma > 0 or min(samples, batch) < 1 or feature not in FEATURES:
@@ -93,6 +98,7 @@ class FeatureSmoothing(nn.Module):
             )
         self.encoder = encoder.requires_grad_(False).eval()
         self.sigma, self.samples, self.batch, self.feature = sigma, samples, batch, feature
+        self.autocast = bfloat16  # not named after nn.Module's own method
         width = int(getattr(encoder, "width", 0))
         if map_features and width < 1:
             raise ValueError("want an encoder with its .width C, for the mapper; got none")
@@ -129,8 +135,11 @@ class FeatureSmoothing(nn.Module):
         self, images: Tensor, samples: int, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """The mean of so many noisy features (B, C)."""
-        want_images(images)
-        return torch.stack([self.draws(one, samples, generator).mean(0) for one in images])
+        found = []
+        for one in want_images(images):
+            sums = [drawn.sum(0) for drawn in self.batches(one, samples, generator)]
+            found.append(torch.stack(sums).sum(0) / samples)
+        return torch.stack(found)
 
     @torch.no_grad()
     def certify(
@@ -165,23 +174,66 @@ class FeatureSmoothing(nn.Module):
             if anchor == "clean":
                 chosen = self.features(one[None], 0.0)[0]
             else:
-                chosen = self.draws(one, select, generator).mean(0)
+                chosen = self.encode(one[None], select, generator=generator)[0]
             chosen = F.normalize(chosen, dim=0)
-            drawn = (1 + self.draws(one, samples, generator) @ chosen) / 2
-            values = drawn.double().clamp(0, 1).cpu().numpy()
+            drawn = [x @ chosen for x in self.batches(one, samples, generator)]
+            values = ((1 + torch.cat(drawn).double()) / 2).clamp(0, 1).cpu().numpy()
             anchors.append(chosen)
             scores.append(float(np.clip(bernstein(values, alpha), 0, 1)))
             means.append(float(values.mean()))
         return Certificate(torch.stack(anchors), np.array(scores), np.array(means), self.sigma)
 
+    @torch.no_grad()
+    def agree(
+        self,
+        images: Tensor,
+        classes: Tensor,
+        *,
+        samples: int = 1000,
+        alpha: float = 1e-3,
+        select: int = 64,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, NDArray[np.float64]]:
+        """The nearest class of F (B,) and the l2 size up to which it stays so (B,), 0 if at none.
+
+        Args:
+            images: (B, 3, S, S).
+            classes: t (K, C) of length 1, of K ≥ 2.
+            samples: n, of which the radius is estimated.
+            alpha: Chance that a radius is too large, for each image.
+            select: Samples of their own, by which the class is chosen.
+            generator: Of the noise.
+
+        Raises:
+            ValueError: If there are fewer than two classes or samples.
+        """
+        if len(classes) < 2 or min(samples, select) < 2:
+            raise ValueError(
+                f"want two classes and samples or more, got {len(classes)}, {samples} and {select}"
+            )
+        best, radii = [], []
+        for one in want_images(images):
+            chosen = int((self.encode(one[None], select, generator=generator) @ classes.T).argmax())
+            drawn = [x @ classes.T for x in self.batches(one, samples, generator)]
+            near = torch.cat(drawn).double().cpu().numpy()
+            best.append(chosen)
+            apart = (classes[chosen] - classes).norm(dim=1).double().cpu().numpy()
+            radii.append(rivals_radius(near, chosen, apart, self.sigma, alpha))
+        return torch.tensor(best), np.array(radii)
+
     def draws(self, image: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-        """Features (count, C) of noisy copies of one image (3, S, S), ``batch`` at a time."""
-        found = []
+        """Features (count, C) of noisy copies of one image (3, S, S)."""
+        return torch.cat([*self.batches(image, count, generator)])
+
+    def batches(
+        self, image: Tensor, count: int, generator: torch.Generator | None
+    ) -> Iterator[Tensor]:
+        """The same, at most ``batch`` rows at a time: no more is ever held."""
         for start in range(0, count, self.batch):
             size = min(self.batch, count - start)
             noise = torch.randn((size, *image.shape), generator=generator, dtype=image.dtype)
-            found.append(self.features(image + self.sigma * noise.to(image.device), self.sigma))
-        return torch.cat(found)
+            noise = noise.to(image.device).mul_(self.sigma).add_(image)
+            yield self.features(noise, self.sigma)
 
     def features(self, images: Tensor, sigma: float) -> Tensor:
         """F of images as they are, boosted for noise of σ, length 1, (B, C)."""
@@ -194,7 +246,9 @@ class FeatureSmoothing(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """What the encoder gives, as (B, N, C)."""
-        out: Tensor = self.encoder(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
+            out: Tensor = self.encoder(images)
+        out = out.to(images.dtype)
         if out.ndim == 4:
             out = out.flatten(2).transpose(1, 2)
             return out.mean(1, keepdim=True) if self.feature == "global" else out
@@ -209,71 +263,6 @@ class FeatureSmoothing(nn.Module):
         super().train(mode)
         self.encoder.eval()
         return self
-
-
-class Purifier(nn.Module):
-    """A light U-Net that takes noise out of images (B, 3, S, S); the identity at first."""
-
-    def __init__(self, width: int = 16) -> None:
-        super().__init__()
-        self.top = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.SiLU())
-        self.down = nn.Sequential(nn.Conv2d(width, 2 * width, 3, 2, 1), nn.SiLU())
-        self.deep = nn.Sequential(
-            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(2 * width, width, 3, padding=1),
-            nn.SiLU(),
-        )
-        self.out = nn.Conv2d(2 * width, 3, 3, padding=1, bias=False)
-        nn.init.zeros_(self.out.weight)
-
-    def forward(self, images: Tensor) -> Tensor:
-        top = self.top(images)
-        deep = F.interpolate(self.deep(self.down(top)), images.shape[-2:])
-        found: Tensor = images + self.out(torch.cat([top, deep], 1))
-        return found
-
-
-class Mapper(nn.Module):
-    """A residual for features (B, N, C) that knows how noisy they are; 0 without noise."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        heads = max(1, width // 64)
-        self.level = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, 2 * width))
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.near = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.inner = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-        self.out = nn.Linear(width, width)
-        self.gate = nn.Parameter(torch.ones(()))
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, tokens: Tensor, sigma: float) -> Tensor:
-        log = math.log(max(sigma, 1e-3))
-        level = self.level(tokens.new_tensor([math.sin(log), math.cos(log)]))
-        scale, offset = level.chunk(2)
-        x = self.norm(tokens) * (1 + scale) + offset
-        h = self.attention(x, x, x, need_weights=False)[0] + self.beside(x)
-        h = h + self.mlp(self.inner(h))
-        found: Tensor = torch.tanh(self.gate * sigma) * self.out(h)
-        return found
-
-    def beside(self, tokens: Tensor) -> Tensor:
-        """Each token's neighbours in the picture; 0 for a class token, and without a grid."""
-        count = tokens.shape[1]
-        side, lone = math.isqrt(count), 0
-        if side**2 != count:
-            side, lone = math.isqrt(count - 1), 1
-        if side * side + lone != count or count < 4:
-            return tokens * 0
-        grid = tokens[:, lone:].transpose(1, 2).unflatten(2, (side, side))
-        seen = self.near(grid).flatten(2).transpose(1, 2)
-        return torch.cat([tokens[:, :lone] * 0, seen], 1)
 
 
 def moments(tokens: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from telltale.losses import want_labels
 from telltale.nn.contract import Losses, want_images
 
 TRIGGERS = ("fixed", "learnable")
-OPTIONS = ("clamp", "channel", "two norms")
+OPTIONS = ("clamp", "channel", "two norms", "signs")
 
 
 class TriggerActivation(nn.Module):
@@ -47,8 +47,8 @@ class TriggerActivation(nn.Module):
         alpha: α; None is a tenth of ``eps``.
         update_every: Steps between two moves of the trigger, an epoch's; 0: by :meth:`update` only.
         kl: Weights of KL(u ‖ p) and of KL(p ‖ u), p the answer to a plain image.
-        options: Some of "clamp": x + τ goes back into [0, 1]; "channel": one value a channel, not
-            one a pixel and channel; "two norms": the halves have batch norms of their own.
+        options: Some of "clamp": x + τ goes back into [0, 1]; "channel": one value a channel, not a
+            pixel; "two norms": a batch norm for each half; "signs": a learnt τ starts at ±ε_t, too.
 
     Raises:
         ValueError: If a setting is out of range or a batch is not as it should be.
@@ -174,7 +174,8 @@ class TriggerActivation(nn.Module):
     def rekey(self, generator: torch.Generator | None = None) -> None:
         """Draw another trigger; the network has to be trained on before it works again."""
         drawn = torch.rand(self.tau.shape, generator=generator).to(self.tau)
-        values = drawn.sub(0.5).sign() if self.trigger == "fixed" else 2 * drawn - 1
+        far = self.trigger == "fixed" or "signs" in self.options
+        values = drawn.sub(0.5).sign() if far else 2 * drawn - 1
         self.tau.copy_(self.eps * torch.where(values == 0, 1.0, values))
 
     def deployed(self) -> "Triggered":

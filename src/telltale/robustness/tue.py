@@ -15,7 +15,7 @@ Source: Wu, Yu, Kong, Liu, Wan, Li, Kot, Chan, "Temporal Unlearnable Examples: P
 Video Data from Unauthorized Exploitation by Object Tracking", ICCV 2025, arXiv:2507.07483. DiT:
 Peebles and Xie, ICCV 2023, arXiv:2212.09748.
 Assumed: the state's normalisation, tanh as bound, T = 0.1, the mean over places as feature, the
-contrast in the generator's turn only.
+contrast in the generator's turn only, and the tracker's norms by the batch in that turn, too.
 Departures: noise goes into whole frames before template and search region are cut, as it is where a
 tracker will be trained; the search region is moved at random by 15 % of its side at most.
 """
@@ -107,10 +107,11 @@ class TUE(nn.Module):
         one, two = first + self.perturb(first, boxes), second + self.perturb(second, others)
         terms = {"track": self.tracker.error(one, boxes, two, others)}
         if self.contrast:
-            with torch.no_grad():
-                clean = [self.tracker.embed(first, boxes), self.tracker.embed(second, others)]
-            anchors, positives = self.tracker.embed(one, boxes), self.tracker.embed(two, others)
-            terms["contrast"] = self.contrast * contrasted(anchors, positives, torch.cat(clean))
+            # As one batch: what is compared was normalised alike.
+            frames, places = torch.cat([one, two, first, second]), torch.cat([boxes, others] * 2)
+            anchors, positives, *clean = self.tracker.embed(frames, places).chunk(4)
+            away = contrasted(anchors, positives, torch.cat(clean).detach())
+            terms["contrast"] = self.contrast * away
         return terms
 
     def enter(self, stage: str) -> None:
@@ -130,10 +131,20 @@ class TUE(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "TUE":
-        """A frozen part is in eval mode: its statistics stay, too."""
+        """A frozen part does not change, its statistics neither.
+
+        While the generator learns, the tracker's norms go by the batch, as they do in the tracker's
+        own turn and in whatever will be trained on protected videos. By running averages, which
+        are far off at first, the loss is some hundreds: the noise then runs into its bound within a
+        few steps, on a pattern that no tracker has to like, and tanh lets it out no more.
+        """
         super().train(mode)
         self.generator.train(mode and self.stage == "generator")
         self.tracker.train(mode and self.stage == "tracker")
+        for part in self.tracker.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.train(mode)
+                part.track_running_stats = self.stage == "tracker"
         return self
 
 
