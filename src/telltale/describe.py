@@ -47,7 +47,7 @@ def describe(
         import torch
         import transformers
 
-        from telltale.nn.lvlm import EarlyReader
+        from telltale.nn.lvlm import config_token, revising
     except ModuleNotFoundError as error:
         raise ValueError(
             f"describing needs {error.name}: pip install 'telltale-vision[train,language]'"
@@ -57,12 +57,11 @@ def describe(
         text=_prompt(processor, question), images=np.asarray(picture), return_tensors="pt"
     )
     asked: dict[str, Any] = {"max_new_tokens": words, "do_sample": False}
+    if decoding != "greedy":
+        decoder = _decoder(decoding, settings or {})
+        asked["custom_generate"] = revising(decoder, image_token=config_token(network.config))
     with torch.no_grad():
-        if decoding == "greedy":
-            out = network.generate(**given, **asked)
-        else:
-            with EarlyReader(network, _decoder(decoding, settings or {})) as reader:
-                out = network.generate(**given, **asked, logits_processor=[reader])
+        out = network.generate(**given, **asked)
     answer = processor.decode(out[0, given["input_ids"].shape[1] :], skip_special_tokens=True)
     return str(answer).strip()
 

@@ -4,6 +4,7 @@ A logits processor sees tokens and scores only. :class:`EarlyReader` adds forwar
 language model's layers, so that the processor also finds the hidden states, and on request the
 attention weights, of the same forward pass. Nothing is computed twice and nothing is patched::
 
+    model.generate(**inputs, custom_generate=revising(decoder))   # or, in parts:
     with EarlyReader(model, decoder) as reader:
         model.generate(**inputs, logits_processor=[reader])
 
@@ -161,12 +162,39 @@ class EarlyReader:
         return keep
 
 
+def revising(decoder: Decoder, *, image_token: int | None = None) -> Callable[..., Any]:
+    """What ``generate(custom_generate=…)`` takes: its own search, each step revised by a decoder.
+
+    Greedy search, sampling and beams, whose number is read from the call. The decoder comes after
+    what excludes words and before temperature, top-k and top-p.
+
+    Args:
+        decoder: The rule.
+        image_token: As of :class:`EarlyReader`; to be given for InstructBLIP, which hands the
+            search to its language model.
+    """
+
+    def run(model: Any, input_ids: Tensor, **given: Any) -> Any:  # noqa: ANN401
+        beams = given["generation_config"].num_beams or 1
+        processors = given["logits_processor"]
+        warps = [type(part).__name__.endswith("LogitsWarper") for part in processors]
+        place = warps.index(True) if any(warps) else len(processors)
+        search = model._beam_search if beams > 1 else model._sample
+        with EarlyReader(model, decoder, beams=beams, image_token=image_token) as reader:
+            processors.insert(place, reader)
+            return search(input_ids, **given)
+
+    return run
+
+
 def config_token(config: object) -> int:
     """The image placeholder's id, by either of the names that configurations use."""
     for name in ("image_token_id", "image_token_index"):
         if (token := getattr(config, name, None)) is not None:
             return int(token)
-    raise ValueError("want a model whose configuration names its image token, got none")
+    raise ValueError(
+        "want a model whose configuration names its image token, got none: give image_token"
+    )
 
 
 def text_parts(model: nn.Module) -> tuple[nn.ModuleList, nn.Module, nn.Module]:
