@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401 - transformers' models are untyped
 """One line switches a decoder on: in every architecture, greedily, sampled and with beams."""
 
 from typing import Any
@@ -10,7 +11,7 @@ from vlms import IMAGE, MODELS, llava
 from telltale.language.references import DolaDecoder
 from telltale.language.saked import SakedDecoder
 from telltale.language.saver import SaverDecoder
-from telltale.nn.lvlm import Pass, revising
+from telltale.nn.lvlm import EarlyReader, Pass, revising
 
 DECODERS = {"saver": SaverDecoder, "saked": SakedDecoder}
 
@@ -73,3 +74,21 @@ def test_a_model_without_an_image_token_is_told_what_to_give() -> None:
     with pytest.raises(ValueError, match="give image_token"):
         model.generate(**given, max_new_tokens=1, custom_generate=revising(SaverDecoder()))
     assert not any(layer._forward_hooks for layer in model.language_model.model.layers)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_bare_head_is_read_as_the_module_is(name: str) -> None:
+    """Few rows, many rows and some words alone, against the head called with a hook on it."""
+    model, _ = MODELS[name](1)
+    reader = EarlyReader(model, SaverDecoder(), image_token=IMAGE)
+    for rows in (3, 40):
+        states = torch.randn(rows, 32)
+        words = torch.randint(0, 96, (rows, 7))
+        fast = reader.read(states, True), reader.read(states, True, words)
+        deep = reader.read(states[None, None], False)
+        hook = reader.head.register_forward_hook(lambda *_: None)
+        slow = reader.read(states, True), reader.read(states, True, words)
+        torch.testing.assert_close(fast, slow)
+        torch.testing.assert_close(deep, reader.read(states[None, None], False))
+        torch.testing.assert_close(slow[1], slow[0].gather(1, words))
+        hook.remove()
