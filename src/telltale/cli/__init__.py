@@ -20,6 +20,7 @@ from telltale.cli.explaining import explain
 from telltale.cli.finding import find
 from telltale.cli.hallucinating import hallucination
 from telltale.cli.listing import doctor, methods
+from telltale.cli.moments import moments
 from telltale.cli.protecting import protect
 from telltale.cli.research import evaluate, export, prepare, synth, train
 from telltale.cli.scanning import scan
@@ -59,6 +60,7 @@ LANGUAGE = (demonstrations, describe, hallucination)
 AUDITS = (certify, transfer, audit_injection, explain)
 for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, *AUDITS):
     app.command(no_args_is_help=command not in LISTS)(command)
+app.add_typer(moments, name="moments", no_args_is_help=True)
 
 
 def run(arguments: Sequence[str]) -> int:
