@@ -29,7 +29,6 @@ from telltale.records import Subject
 from telltale.searching import WINDOW, by_network, by_windows
 
 if TYPE_CHECKING:
-
     from telltale.language.vid_morp import VidMorp
     from telltale.nn.clip import Clip
 

@@ -33,7 +33,7 @@ from telltale.data.moments import (
 from telltale.fit import adam, fit
 from telltale.language.recorrect import Memory, refined
 from telltale.language.vid_morp import VidMorp
-from telltale.metrics.moments import grounding, moment_map
+from telltale.metrics.moments import grounding, mean_iou, moment_map
 
 Rows = Sequence[NDArray[np.float64]]
 CHUNK = 256  # pairs that a network answers at once
@@ -140,7 +140,7 @@ class Course(NamedTuple):
         weight_decay: Of matrices and kernels.
         stages: Of the correction of a machine's labels: by meaning before training, by consensus
             during it. The first wants sentences and clips from the two towers of one CLIP.
-        seed: Of the order.
+        seed: Of the order; None goes on with torch's own generator.
     """
 
     epochs: int = 15
@@ -149,7 +149,7 @@ class Course(NamedTuple):
     lr: float = 8e-4
     weight_decay: float = 1e-5
     stages: tuple[bool, bool] = (True, True)
-    seed: int = 0
+    seed: int | None = None
 
 
 def similarities(examples: Examples) -> Tensor:
@@ -200,7 +200,8 @@ def learn(
         labels, kept = first.spans / count, first.kept
     memory = Memory(labels, warmup=course.epochs // 2 if course.warmup is None else course.warmup)
     optimizer = adam(network, lr=course.lr, weight_decay=course.weight_decay)
-    order, rows = torch.Generator().manual_seed(course.seed), kept.nonzero()[:, 0]
+    order = None if course.seed is None else torch.Generator().manual_seed(course.seed)
+    rows = kept.nonzero()[:, 0]
     for epoch in range(1, course.epochs + 1):
         parts = rows[torch.randperm(len(rows), generator=order)].split(course.batch)
         batches = (examples.batch(part, labels) for part in parts if len(part) > 1)
@@ -234,6 +235,29 @@ def ranked(network: VidMorp, examples: Examples, *, overlap: float = 0.5) -> Row
         )
         found += [each[:100].double().numpy() for each in some]
     return found
+
+
+def weigh(
+    network: VidMorp, held: Examples, grid: Sequence[float] = (0, 5, 10, 20, 40, 80, 160)
+) -> float:
+    """Set the network's evidence to what gives the best mIoU on examples set apart, and return it.
+
+    Raises:
+        ValueError: If its clips and sentences are not of one width.
+    """
+    if network.width != network.sentence_width:
+        raise ValueError(
+            f"want clips and sentences by the towers of one CLIP, got widths {network.width} and "
+            f"{network.sentence_width}"
+        )
+    found = []
+    for weight in grid:
+        network.evidence.fill_(weight)
+        spans = first_spans(network, held) * held.durations[:, None]
+        found.append(mean_iou([row[None].double().numpy() for row in spans], held.truths))
+    best = grid[int(np.argmax(found))]
+    network.evidence.fill_(best)
+    return best
 
 
 def judge(network: VidMorp, examples: Examples) -> dict[str, dict[str, float]]:

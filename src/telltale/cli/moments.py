@@ -100,7 +100,10 @@ def train(  # noqa: PLR0913  # an option each
     epochs: Annotated[int, typer.Option(help="Of training.")] = 15,
     batch: Annotated[int, typer.Option(help="Sentences a step.")] = 256,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 8e-4,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    hold: Annotated[
+        float, typer.Option(help="Share of the videos to choose the weight of evidence by.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of weights, order and what is held.")] = 0,
 ) -> None:
     """Train a moment network. Zero-shot: --machine on any videos, then evaluate elsewhere.
 
@@ -109,28 +112,41 @@ def train(  # noqa: PLR0913  # an option each
     """
     import torch
 
+    from telltale.data.moments import by_video
     from telltale.find import load_network
     from telltale.fit import save
     from telltale.language.vid_morp import VidMorp
-    from telltale.moments import Course, gathered, learn, read_labels
+    from telltale.moments import Course, gathered, learn, read_labels, weigh
 
+    if not 0 <= hold <= 0.5:
+        raise ValueError(f"want --hold in [0, 0.5], got {hold:g}")
     clip = loaded_clip(model)
     before = load_network(start) if start else None
-    pairs = read_labels(labels, durations)
-    examples = gathered(
-        pairs,
-        folder,
-        lambda texts: clip.sentences(texts, CONTEXT),
-        clips=before.clips if before else clips,
-        every_window=True,
+    shares = {"learn": 1 - hold} | ({"hold": hold} if hold else {})
+    parts = by_video(read_labels(labels, durations), shares, seed)
+    count = before.clips if before else clips
+    examples, held = (
+        gathered(
+            parts.get(name, []),
+            folder,
+            lambda texts: clip.sentences(texts, CONTEXT),
+            clips=count,
+            every_window=name == "learn",
+        )
+        if parts.get(name)
+        else None
+        for name in ("learn", "hold")
     )
+    if examples is None:
+        raise ValueError(f"{labels}: has too few videos to hold any back: --hold 0")
     torch.manual_seed(seed)
     wide, said = examples.clips.shape[2], examples.sentences.shape[1]
     network = before or VidMorp(width=wide, sentence_width=said, clips=clips)
     course = Course(epochs=epochs, batch=batch, lr=lr, seed=seed)
     _, kept = learn(network, examples, machine=machine, course=course, note=_note)
+    chosen = f", evidence {weigh(network, held):g}" if held else ""
     save(network, out)
-    typer.echo(f"{out}: learnt from {int(kept.sum())} of {len(kept)} spans")
+    typer.echo(f"{out}: learnt from {int(kept.sum())} of {len(kept)} spans{chosen}")
 
 
 @moments.command(no_args_is_help=True)
