@@ -15,7 +15,7 @@ from telltale.cli.attacks import catalogue
 from telltale.cli.auditing import audit_injection
 from telltale.cli.certifying import certify
 from telltale.cli.compressing import compress
-from telltale.cli.describing import describe
+from telltale.cli.describing import answer, describe
 from telltale.cli.explaining import explain
 from telltale.cli.finding import find
 from telltale.cli.hallucinating import hallucination
@@ -56,7 +56,7 @@ def options(
 
 LISTS = (serve, methods, catalogue, doctor)  # these do something without arguments
 RESEARCH = (prepare, train, evaluate, stress, protect, compress, export, synth, m3fas_signal)
-LANGUAGE = (demonstrations, describe, hallucination)
+LANGUAGE = (demonstrations, describe, answer, hallucination)
 AUDITS = (certify, transfer, audit_injection, explain)
 for command in (scan, find, verify, *LISTS, *RESEARCH, *LANGUAGE, *AUDITS):
     app.command(no_args_is_help=command not in LISTS)(command)
