@@ -17,11 +17,10 @@ import numpy as np
 import torch
 
 from telltale.data.moments import pooled
-from telltale.find import Watched, _by_network, _by_windows
 from telltale.language.icl_selection import MLSM
 from telltale.language.retrievers import BM25, Random, TopK
 from telltale.language.vid_morp import VidMorp
-from telltale.records import Subject
+from telltale.searching import by_network, by_windows
 
 POOL, SHOWN, MINUTES, FPS = 10_000, 16, 10, 2
 AIM_CHOICE, AIM_MOMENT = 0.05, 1.0
@@ -71,14 +70,13 @@ def moments(rng: np.random.Generator, rounds: int) -> None:
     count = MINUTES * 60 * FPS
     features = rng.normal(size=(count, 768)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    subject = Subject("drawn.mp4", "0" * 64, 1, "video", "MP4", 640, 480, MINUTES * 60.0)
-    watched = Watched(subject, "drawn", FPS, np.arange(count) / FPS, features, (b"",) * count)
+    seconds, length = np.arange(count) / FPS, MINUTES * 60.0
     sentence = torch.from_numpy(features[300:301])
     network = VidMorp().eval()
     print(f"a video of {MINUTES} minutes, {FPS} frames a second; aim ≤ {AIM_MOMENT:g} s")
     ways: dict[str, Callable[[], object]] = {
-        "windows": lambda: _by_windows(watched, sentence),
-        "network": lambda: _by_network(watched, sentence, network),
+        "windows": lambda: by_windows(features, length, sentence),
+        "network": lambda: by_network(features, seconds, length, sentence, network),
         "pooling": lambda: pooled(features, 128),
         "text tower": tower(),
     }

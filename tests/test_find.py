@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from telltale.data.moments import pooled
 from telltale.find import Watched, find, load_network, watch
 from telltale.fit import save
 from telltale.language.vid_morp import VidMorp
 from telltale.nn.clip import Clip, load_clip, with_context
+from telltale.records import Subject
 
 Run = Callable[..., tuple[int, str, str]]
 transformers = pytest.importorskip("transformers")
@@ -157,6 +159,37 @@ def test_a_trained_network_is_asked(video: Path, clip: Clip, tmp_path: Path) -> 
     save(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors: not the weights"):
         load_network(tmp_path / "other.safetensors")
+
+
+def test_a_network_looks_at_a_long_video_in_windows(clip: Clip) -> None:
+    """Ten minutes; what a window shows is found to its own, finer grid of clips."""
+    torch.manual_seed(0)
+    count, rng = 1200, np.random.default_rng(0)
+    rows = rng.normal(size=(count, 24)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    subject = Subject("long.mp4", "0" * 64, 1, "video", "MP4", 64, 48, 600.0)
+    watched = Watched(subject, clip.name, 2, np.arange(count) / 2, rows, (b"",) * count)
+    network = VidMorp(width=24, sentence_width=24, channels=4, clips=8).eval()
+    plain, asked = network.localise, []
+
+    def localise(features: torch.Tensor, *args: torch.Tensor) -> list[torch.Tensor]:
+        asked.append((features, args[1]))
+        return plain(features, *args)
+
+    network.localise = localise  # type: ignore[method-assign]
+    found = find(watched, "dog", clip, network=network, top=50)
+    features, lengths = asked[0]
+    assert lengths.tolist() == [600] + [150] * 7  # the whole, then every 75 s to the end
+    for number, begin in enumerate(range(0, 451, 75), 1):
+        part = rows[2 * begin : 2 * begin + 300]
+        torch.testing.assert_close(features[number], torch.from_numpy(pooled(part, 8)))
+    assert all(0 <= m.start < m.end <= 600.001 for m in found)
+    assert any(m.end > 450 for m in found)
+    for one, two in pairwise(sorted(found)):
+        assert one.end <= two.start + 1e-3
+    one = find(watched, "dog", clip, network=network, top=50, window=600)
+    assert asked[-1][1].tolist() == [600]
+    assert one != found
 
 
 def test_the_command_line(run: Run, video: Path, folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telltale.media import read_picture
 from telltale.media.files import one_line
@@ -38,34 +39,63 @@ def describe(
         ValueError: If a setting is not known, a library is missing, or the model or the picture
             cannot be read; the text says which.
     """
-    if decoding not in DECODINGS:
-        raise ValueError(f"no decoding {decoding!r}; there is {', '.join(DECODINGS)}")
-    if words < 1:
-        raise ValueError(f"want words of 1 or more, got {words}")
-    picture = read_picture(path).pixels
-    try:
-        import torch
-        import transformers
+    pixels = read_picture(path).pixels
+    return Describer(model, decoding=decoding, settings=settings).answer(pixels, question, words)
 
-        from telltale.nn.lvlm import EarlyReader
+
+class Describer:
+    """A loaded vision-language model that is asked about one picture after another.
+
+    Args:
+        model: As of :func:`describe`.
+        decoding: "greedy", "saver" or "saked".
+        settings: Of the decoder.
+
+    Raises:
+        ValueError: As of :func:`describe`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        decoding: str = "saver",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if decoding not in DECODINGS:
+            raise ValueError(f"no decoding {decoding!r}; there is {', '.join(DECODINGS)}")
+        try:
+            import transformers
+
+            from telltale.nn.lvlm import config_token, revising
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"describing needs {error.name}: pip install 'telltale-vision[train,language]'"
+            ) from None
+        self.network, self.processor = _loaded(transformers, model)
+        self.how: dict[str, Any] = {"do_sample": False}
+        if decoding != "greedy":
+            rule = _decoder(decoding, settings or {})
+            token = config_token(self.network.config)
+            self.how["custom_generate"] = revising(rule, image_token=token)
+
+    def answer(self, pixels: NDArray[np.uint8], question: str = QUESTION, words: int = 64) -> str:
+        """The model's answer about a picture (H, W, 3), sRGB, of ``words`` tokens at most."""
+        import torch
+
         from telltale.nn.vlm_tower import prompt
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"describing needs {error.name}: pip install 'telltale-vision[train,language]'"
-        ) from None
-    network, processor = _loaded(transformers, model)
-    given = processor(
-        text=prompt(processor, question), images=np.asarray(picture), return_tensors="pt"
-    )
-    asked: dict[str, Any] = {"max_new_tokens": words, "do_sample": False}
-    with torch.no_grad():
-        if decoding == "greedy":
-            out = network.generate(**given, **asked)
-        else:
-            with EarlyReader(network, _decoder(decoding, settings or {})) as reader:
-                out = network.generate(**given, **asked, logits_processor=[reader])
-    answer = processor.decode(out[0, given["input_ids"].shape[1] :], skip_special_tokens=True)
-    return str(answer).strip()
+
+        if words < 1:
+            raise ValueError(f"want words of 1 or more, got {words}")
+        given = self.processor(
+            text=prompt(self.processor, question), images=np.asarray(pixels), return_tensors="pt"
+        )
+        with torch.no_grad():
+            out = self.network.generate(**given, **self.how, max_new_tokens=words)
+        text = self.processor.decode(
+            out[0, given["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return str(text).strip()
 
 
 def _decoder(name: str, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a Decoder

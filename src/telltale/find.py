@@ -26,15 +26,13 @@ from numpy.typing import NDArray
 from telltale.media.files import sha256
 from telltale.media.video import Frame, read_video
 from telltale.records import Subject
+from telltale.searching import WINDOW, by_network, by_windows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from telltale.language.vid_morp import VidMorp
     from telltale.nn.clip import Clip
 
 BATCH = 16  # frames that the tower sees at once
-GRID = 1024  # clips of the grid that windows lie on, at most: half a million windows
 SHOWN = 320  # long side of a thumbnail in pixels
 CONTEXT = "a photo of"  # before a sentence, as the moment network was trained
 
@@ -97,8 +95,7 @@ def watch(
     """
     if kept is not None and kept.exists():
         found = _read(kept)
-        same = (found.subject.sha256, found.model, found.fps) == (sha256(video), clip.name, fps)
-        if same:
+        if (found.subject.sha256, found.model, found.fps) == (sha256(video), clip.name, fps):
             return found
         raise ValueError(
             f"{kept}: was made from another video, model or rate "
@@ -127,7 +124,13 @@ def watch(
 
 
 def find(
-    watched: Watched, text: str, clip: "Clip", *, top: int = 3, network: "VidMorp | None" = None
+    watched: Watched,
+    text: str,
+    clip: "Clip",
+    *,
+    top: int = 3,
+    network: "VidMorp | None" = None,
+    window: float = WINDOW,
 ) -> list[Moment]:
     """The moments that fit a sentence best, best first, none of which overlap.
 
@@ -137,19 +140,23 @@ def find(
         clip: The model.
         top: Moments to give, at most.
         network: A trained moment network; None compares windows, which needs no training.
+        window: Seconds of a video that a network looks at, beside the whole of it: a network has a
+            fixed number of clips, and learnt from videos of about that length.
 
     Raises:
         ValueError: If the text is empty, ``top`` is below 1, or the model or network is another's.
     """
-    if top < 1:
-        raise ValueError(f"want top ≥ 1, got {top}")
+    if top < 1 or window <= 0:
+        raise ValueError(f"want top ≥ 1 and window > 0, got {top} and {window}")
     if clip.name != watched.model:
         raise ValueError(f"the frames were seen by {watched.model}, not by {clip.name}")
     sentence = clip.sentences([text], CONTEXT)
     if network is None:
-        rows = _by_windows(watched, sentence)[:top]
+        rows = by_windows(watched.features, watched.duration, sentence)[:top]
     else:
-        rows = _by_network(watched, sentence, network)[:top]
+        rows = by_network(
+            watched.features, watched.seconds, watched.duration, sentence, network, window
+        )[:top]
     moments = []
     for start, end, score in rows:
         middle = int(np.abs(watched.seconds - (start + end) / 2).argmin())
@@ -181,53 +188,12 @@ def load_network(path: Path) -> "VidMorp":
     return network.eval()
 
 
-def _by_windows(watched: Watched, sentence: "Tensor") -> list[tuple[float, float, float]]:
-    """Start, end and contrast of the windows that stand out most."""
-    import torch
-
-    from telltale.data.moments import pooled
-    from telltale.language.recorrect import contrasts
-    from telltale.nn.spans import all_windows, suppressed
-
-    count = len(watched.features)
-    rows = watched.features if count <= GRID else pooled(watched.features, GRID)
-    similar = torch.from_numpy(rows) @ sentence[0].cpu()
-    windows = all_windows(len(similar))
-    contrast = contrasts(similar, windows)
-    # Twenty times as many as there are clips: the best windows lie there, and no others are sorted.
-    merit = (windows[:, 1] - windows[:, 0]).sqrt() * contrast
-    best = merit.topk(min(len(merit), 20 * len(similar))).indices
-    order = best[suppressed(windows[best], merit[best], 0.0, most=100)]
-    order = order[contrast[order] > 0]
-    spans = windows[order] * (watched.duration / len(similar))
-    return [(*span, float(c)) for span, c in zip(spans.tolist(), contrast[order], strict=True)]
-
-
-def _by_network(
-    watched: Watched, sentence: "Tensor", network: "VidMorp"
-) -> list[tuple[float, float, float]]:
-    """Start, end and overlap logit of what the network ranks first."""
-    import torch
-
-    from telltale.data.moments import pooled
-
-    if network.width != watched.features.shape[1] or network.sentence_width != sentence.shape[1]:
-        raise ValueError(
-            f"the moment network wants features of {network.width} and sentences of "
-            f"{network.sentence_width} numbers, {watched.model} gives {sentence.shape[1]}"
-        )
-    rows = torch.from_numpy(pooled(watched.features, network.clips))[None]
-    (found,) = network.localise(rows, sentence.cpu(), torch.tensor([watched.duration]))
-    return [(start, end, score) for start, end, score in found.tolist()]
-
-
 def _seen(clip: "Clip", crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
     import torch
 
     images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
     device = next(clip.parameters()).device
-    seen: NDArray[np.float32] = clip.pictures(images.to(device)).float().cpu().numpy()
-    return seen
+    return np.asarray(clip.pictures(images.to(device)).float().cpu())
 
 
 def _cropped(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -238,8 +204,9 @@ def _cropped(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
     square = (left, top, left + side, top + side)
-    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=square)
-    return np.asarray(image)
+    return np.asarray(
+        Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, square)
+    )
 
 
 def _thumbnail(frame: Frame) -> bytes:

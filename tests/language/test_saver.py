@@ -9,7 +9,8 @@ from torch import Tensor
 from vlms import MODELS, llava
 
 from telltale.language.saver import SaverDecoder, image_share
-from telltale.nn.lvlm import EarlyReader, beam_origin, plausible
+from telltale.nn.candidates import plausible
+from telltale.nn.lvlm import EarlyReader, beam_origin
 
 
 def write(model: Any, given: dict[str, Tensor], decoder: Any = None, **how: Any) -> Tensor:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from telltale.language.vid_morp import (
     REACH,
     VidMorp,
     anchors,
+    contrasting,
     decoded,
     edges,
     encoded,
@@ -301,6 +302,33 @@ def test_it_says_what_it_wants() -> None:
     for name, value in wrong.items():
         with pytest.raises(ValueError, match="want"):
             network.loss(**(good | {name: value}))
-    for settings in ({"clips": 12}, {"floor": 1.0}, {"width": 0}):
+    for wrong in ({"clips": 12}, {"floor": 1.0}, {"width": 0}):
         with pytest.raises(ValueError, match="want"):
-            VidMorp(**settings)  # type: ignore[arg-type]
+            VidMorp(**wrong)  # type: ignore[arg-type]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 14), st.integers(1, 16))
+def test_evidence_is_the_contrast_of_stage_1(start: int, length: int) -> None:
+    end = min(16, start + length)
+    similar = torch.linspace(-1, 1, 16).sin() + torch.arange(16).float().cos()
+    span = torch.tensor([[start, end]])
+    expected = contrasts(similar, span) * ((end - start) / 16) ** 0.5
+    torch.testing.assert_close(contrasting(span.float(), 16) @ similar, expected)
+
+
+def test_evidence_finds_what_an_untrained_network_does_not() -> None:
+    torch.manual_seed(0)
+    network = VidMorp(width=12, sentence_width=12, channels=8, clips=16).eval()
+    word = torch.nn.functional.normalize(torch.randn(1, 12), dim=1)
+    clips = 0.1 * torch.randn(1, 16, 12)
+    clips[:, 8:12] += word
+    plain = network(clips, word)
+    assert torch.equal(plain.scores, network.predict(clips, word)[0])  # 0: as published
+    network.evidence.fill_(40.0)
+    found = network(clips, word)
+    best = found.spans[0, found.scores.argmax()]
+    assert span_iou(best, torch.tensor([0.5, 0.75])) > 0.5
+    torch.testing.assert_close(found.scores, plain.scores + 40 * (
+        torch.nn.functional.normalize(clips, dim=-1)[0] @ word[0] @ network.inside.T
+    ))  # fmt: skip

@@ -90,9 +90,106 @@ def qwen2_vl(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
     return model, {**given, **pictures}
 
 
+def qwen2_5_vl(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    turns = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={**TEXT, "rope_parameters": turns},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "out_hidden_size": 32,
+            "num_heads": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=IMAGE,
+        video_token_id=91,
+        vision_start_token_id=92,
+        vision_end_token_id=93,
+    )
+    config._attn_implementation = "eager"
+    model = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
+    given = prompt(4, rows)
+    pictures = {
+        "pixel_values": torch.randn(rows * 16, 96),
+        "image_grid_thw": torch.tensor([[1, 4, 4]] * rows),
+        "mm_token_type_ids": (given["input_ids"] == IMAGE).int(),
+    }
+    return model, {**given, **pictures}
+
+
+def internvl(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    config = transformers.InternVLConfig(
+        vision_config={**SEES, "image_size": [16, 16], "patch_size": [4, 4]},
+        text_config={**TEXT, "model_type": "qwen2"},
+        image_token_id=IMAGE,
+        downsample_ratio=0.5,
+        vision_feature_layer=-1,
+    )
+    config._attn_implementation = "eager"
+    model = transformers.InternVLForConditionalGeneration(config).eval()
+    return model, {**prompt(4, rows), "pixel_values": torch.randn(rows, 3, 16, 16)}
+
+
+def instructblip(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    config = transformers.InstructBlipConfig(
+        vision_config=SEES,
+        qformer_config={
+            "vocab_size": 96,
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "encoder_hidden_size": 16,
+        },
+        text_config={**TEXT, "model_type": "llama"},
+        num_query_tokens=4,
+        image_token_index=IMAGE,
+    )
+    config._attn_implementation = "eager"
+    model = transformers.InstructBlipForConditionalGeneration(config).eval()
+    given = prompt(4, rows)
+    asked = torch.tensor([[2, 11, 12, 3]]).repeat(rows, 1)
+    seen = {
+        "pixel_values": torch.randn(rows, 3, 8, 8),
+        "qformer_input_ids": asked,
+        "qformer_attention_mask": torch.ones_like(asked),
+    }
+    return model, {**given, **seen}
+
+
+def idefics3(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
+    """Also the form of SmolVLM."""
+    torch.manual_seed(0)
+    config = transformers.Idefics3Config(
+        vision_config={**SEES, "image_size": 16},
+        text_config=transformers.LlamaConfig(**TEXT),
+        image_token_id=IMAGE,
+        scale_factor=2,
+    )
+    config._attn_implementation = "eager"
+    model = transformers.Idefics3ForConditionalGeneration(config).eval()
+    return model, {**prompt(4, rows), "pixel_values": torch.randn(rows, 1, 3, 16, 16)}
+
+
 def prompt(tokens: int, rows: int) -> dict[str, Tensor]:
     ids = torch.tensor([[1, 7, *[IMAGE] * tokens, 11, 12, 13]]).repeat(rows, 1)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-MODELS = {"llava": llava, "llava_next": llava_next, "qwen2_vl": qwen2_vl}
+MODELS = {
+    "llava": llava,
+    "llava_next": llava_next,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "internvl": internvl,
+    "instructblip": instructblip,
+    "idefics3": idefics3,
+}

@@ -16,12 +16,13 @@ from telltale.cli.attacks import catalogue
 from telltale.cli.auditing import audit_injection
 from telltale.cli.certifying import certify
 from telltale.cli.compressing import compress
-from telltale.cli.describing import describe
+from telltale.cli.describing import answer, describe
 from telltale.cli.evaluating import evaluate
 from telltale.cli.explaining import explain
 from telltale.cli.finding import find
 from telltale.cli.hallucinating import hallucination
 from telltale.cli.listing import doctor, methods
+from telltale.cli.moments import moments
 from telltale.cli.protecting import protect
 from telltale.cli.research import export, prepare, synth, train
 from telltale.cli.scanning import scan
@@ -71,11 +72,12 @@ PANELS = {
     "What there is": (methods, catalogue),
     "Train and measure": (prepare, synth, train, evaluate, stress, export, compress, m3fas_signal),
     "Protect and audit what is yours": (protect, certify, transfer, audit_injection),
-    "Language models": (describe, hallucination, demonstrations),
+    "Language models": (describe, answer, hallucination, demonstrations),
 }
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(no_args_is_help=command not in LISTS, rich_help_panel=panel)(command)
+app.add_typer(moments, name="moments", no_args_is_help=True, rich_help_panel="Look at media")
 
 
 def run(arguments: Sequence[str]) -> int:

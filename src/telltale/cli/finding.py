@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from telltale.find import Moment, Watched
+    from telltale.nn.clip import Clip
 
 
 def find(  # noqa: PLR0913  # an option each
@@ -25,6 +26,9 @@ def find(  # noqa: PLR0913  # an option each
         Path | None,
         typer.Option(help="Weights of a trained moment network.", metavar="FILE.safetensors"),
     ] = None,
+    window: Annotated[
+        float, typer.Option(help="Seconds of a longer video that the network looks at at a time.")
+    ] = 150.0,
     fps: Annotated[float, typer.Option(help="Frames to look at for each second.")] = 2.0,
     top: Annotated[int, typer.Option(help="Moments of a sentence.")] = 3,
     keep: Annotated[
@@ -48,10 +52,12 @@ def find(  # noqa: PLR0913  # an option each
     from telltale.find import load_network, watch
     from telltale.report.moments import write_moments
 
-    clip = _loaded(model)
+    clip = loaded_clip(model)
     trained = load_network(network) if network else None
     watched = watch(video, clip, fps=fps, kept=keep, note=_note)
-    found = {text: search(watched, text, clip, top=top, network=trained) for text in texts}
+    found = {
+        text: search(watched, text, clip, top=top, network=trained, window=window) for text in texts
+    }
     measure = "overlap" if trained else "contrast"
     if thumbnails is not None:
         _write_thumbnails(thumbnails, found)
@@ -63,7 +69,8 @@ def find(  # noqa: PLR0913  # an option each
         _tell(found, measure)
 
 
-def _loaded(model: str) -> "Any":  # noqa: ANN401
+def loaded_clip(model: str) -> "Clip":
+    """CLIP without progress bars, or an error that says what to install."""
     try:
         from transformers.utils import logging
 

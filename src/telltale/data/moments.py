@@ -116,6 +116,18 @@ def read_qvhighlights(path: Path) -> list[Described]:
     return found
 
 
+def write_labels(path: Path, pairs: Sequence[Described]) -> None:
+    """Write pairs in QVHighlights' form, as :func:`read_qvhighlights` reads them."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        for number, pair in enumerate(pairs, 1):
+            spans = [[round(start, 3), round(end, 3)] for start, end in pair.windows]
+            entry = {"qid": number, "query": pair.sentence, "duration": round(pair.duration, 3)}
+            entry |= {"vid": pair.video, "relevant_windows": spans}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    os.replace(part, path)
+
+
 def write_predictions(path: Path, queries: Sequence[Described], found: Sequence[ArrayLike]) -> None:
     """Write ranked moments (n, 3: start, end, score) as QVHighlights' evaluation server wants them.
 

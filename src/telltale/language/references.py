@@ -14,6 +14,7 @@ Departures: the likeliest word is taken where VCD samples; DoLa's penalty of rep
 ``generate(repetition_penalty=…)``.
 """
 
+import inspect
 from collections.abc import Mapping
 from math import log
 from typing import Any
@@ -84,6 +85,9 @@ class NoisyContrast:
         if alpha < 0 or not 0 < beta <= 1:
             raise ValueError(f"want alpha >= 0, beta in (0, 1], got {alpha}, {beta}")
         self.model, self.noisy, self.alpha, self.beta = model, dict(noisy), alpha, beta
+        forward: Any = model.forward
+        new = "cache" in inspect.signature(forward).parameters  # transformers' newer name
+        self._kept = "cache" if new else "past_key_values"
         self._cache: Any = None
         self._seen: Tensor | None = None
 
@@ -99,13 +103,13 @@ class NoisyContrast:
         mask = torch.cat([mask, mask.new_ones(len(mask), more)], 1)
         places = (mask.cumsum(1) - 1).clamp(min=0)
         if going:
-            given = {"input_ids": input_ids[:, -1:], "past_key_values": self._cache}
+            given = {"input_ids": input_ids[:, -1:], self._kept: self._cache}
             places = places[:, -1:]
         else:
             given = {**self.noisy, "input_ids": input_ids}
         given |= {"attention_mask": mask, "position_ids": places}
         out = self.model(**given, use_cache=True)
-        self._cache = out.past_key_values
+        self._cache = out[self._kept]
         return contrasted(scores, out.logits[:, -1].to(scores), self.alpha, self.beta)
 
 

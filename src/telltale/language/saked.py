@@ -21,7 +21,8 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from telltale.nn.lvlm import Pass, candidate_layers, check_candidates, plausible
+from telltale.nn.candidates import candidate_layers, check_candidates, likeliest, only
+from telltale.nn.lvlm import Pass
 
 
 class SakedDecoder(nn.Module):
@@ -75,11 +76,11 @@ class SakedDecoder(nn.Module):
         """
         rows = torch.arange(len(early), device=early.device)
         most, least = stability.argmax(1), stability.argmin(1)
-        stable, other = early[rows, most], early[rows, least]
+        words, keep = likeliest(logits, self.top_p, self.top_k)
+        stable, other = (early[rows[:, None], at[:, None], words] for at in (most, least))
         apart = contrast(stable, other, self.margin)
         added = torch.where((most == least)[:, None], stable, apart)
-        words = plausible(logits, self.top_p, self.top_k)
-        return (logits + self.alpha * added).masked_fill(~words, -torch.inf)
+        return only(logits, words, keep, self.alpha * added)
 
     def needs(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Candidates with the layers below them; attention of the candidates."""
@@ -90,10 +91,11 @@ class SakedDecoder(nn.Module):
     def step(self, scores: Tensor, made: Pass) -> Tensor:
         """Revise the scores from one forward pass; attention is remembered for the next."""
         early = self._read(made)
-        maps = torch.stack(
-            [image_attention(made.attention[i], made.images, made.first) for i in self.candidates],
-            1,
-        )
+        weights = [made.attention[index] for index in self.candidates]
+        if not made.first:  # only the newest query counts
+            weights = [each[:, :, -1:] for each in weights]
+        maps = image_attention(torch.cat(weights, 1), made.images, made.first)
+        maps = maps.unflatten(1, (len(weights), -1))
         place = {index: number for number, index in enumerate(self._indices())}
         upper = [place[index] for index in self.candidates]
         change = cross_layer(early, upper, [place[index - 1] for index in self.candidates])

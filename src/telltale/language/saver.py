@@ -20,7 +20,8 @@ image span is where the prompt has image tokens.
 import torch
 from torch import Tensor, nn
 
-from telltale.nn.lvlm import Pass, Read, candidate_layers, check_candidates, plausible
+from telltale.nn.candidates import candidate_layers, check_candidates, likeliest, only
+from telltale.nn.lvlm import Pass, Read
 
 CHUNK = 64  # image positions read out at a time
 MODES = ("sum", "mean", "max", "clip")
@@ -83,17 +84,20 @@ class SaverDecoder(nn.Module):
 
     def choose(self, logits: Tensor, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Place of the layer, word and γ, each (rows,)."""
-        words = plausible(logits, self.top_p, self.top_k)
-        flat = support.masked_fill(~words[:, None], -1).flatten(1)
-        gamma, place = flat.max(1)
+        return self._among(*likeliest(logits, self.top_p, self.top_k), support)
+
+    def _among(self, words: Tensor, keep: Tensor, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        each = support.gather(2, words[:, None].expand(-1, support.shape[1], -1))
+        gamma, place = each.masked_fill(~keep[:, None], -1).flatten(1).max(1)
         if self.gamma_mode == "clip":
             gamma = gamma.clamp(max=1)
-        return place // support.shape[2], place % support.shape[2], gamma
+        layer, number = place // words.shape[1], place % words.shape[1]
+        return layer, words.gather(1, number[:, None])[:, 0], gamma
 
     def fuse(self, logits: Tensor, early: Tensor, gamma: Tensor) -> Tensor:
         """``logits + alpha * gamma * early`` on plausible words, -inf elsewhere."""
-        words = plausible(logits, self.top_p, self.top_k)
-        return (logits + self.alpha * gamma[:, None] * early).masked_fill(~words, -torch.inf)
+        words, keep = likeliest(logits, self.top_p, self.top_k)
+        return only(logits, words, keep, self.alpha * gamma[:, None] * early.gather(1, words))
 
     def prepare(self, states: Tensor, images: Tensor, read: Read) -> Tensor:
         """Support (layers, vocabulary) of one row, chunk by chunk.
@@ -133,13 +137,15 @@ class SaverDecoder(nn.Module):
             return self.forward(scores, early, early.softmax(-1))
         if made.first and self.selector == "support":
             made.memory["support"] = self._support(made, len(scores))
+        words, keep = likeliest(scores, self.top_p, self.top_k)
         if self.selector == "attention":
             looks = [image_share(made.attention[index], made.images) for index in self.candidates]
             gamma, layer = torch.stack(looks, 1).max(1)
         else:
-            layer, _, gamma = self.choose(scores, made.memory["support"])
+            layer, _, gamma = self._among(words, keep, made.memory["support"])
         chosen = newest[torch.arange(len(newest), device=newest.device), layer]
-        return self.fuse(scores, made.read(chosen, self.apply_norm), gamma)
+        early = made.read(chosen, self.apply_norm, words)
+        return only(scores, words, keep, self.alpha * gamma[:, None] * early)
 
     def _support(self, made: Pass, rows: int) -> Tensor:
         return torch.stack(

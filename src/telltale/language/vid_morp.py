@@ -13,7 +13,9 @@ Videos in the Wild", arXiv:2412.00811; Bao, Kot, "A Simple Baseline for Temporal
 arXiv:2411.07945.
 Assumed: anchors with IoU > 0.5 are regressed, to targets clipped to [-1, 1], and their mean has
 weight 1; l = 0.5, u = 1, b = 0 as the line of 2D-TAN has them on Charades; ReCorrect's formulas.
-Departures: a guard on the second stage.
+Departures: a guard on the second stage; and, off by default, evidence: λ √(w/T) Φ is added to an
+anchor's score, Φ the mean cosine of clips and sentence inside it less that outside, as ReCorrect's
+first stage measures it. What the two frozen towers agree on is then not left to be learnt again.
 """
 
 import math
@@ -56,6 +58,8 @@ class VidMorp(nn.Module):
     """
 
     anchors: Tensor  # (A, 2) centre and width in clips
+    evidence: Tensor  # λ, 0 as published; ``telltale.moments.weigh`` chooses it
+    inside: Tensor  # (A, T), clips' weights in an anchor's contrast
 
     def __init__(
         self,
@@ -97,10 +101,16 @@ class VidMorp(nn.Module):
         self.overlap = nn.ModuleList(head(channels, RATIOS) for _ in range(levels))
         self.regression = nn.ModuleList(head(channels, 2 * RATIOS) for _ in range(levels))
         self.register_buffer("anchors", anchors(clips), persistent=False)
+        self.register_buffer("inside", contrasting(edges(self.anchors), clips), persistent=False)
+        self.register_buffer("evidence", torch.tensor(0.0))
 
     def forward(self, features: Tensor, sentences: Tensor) -> Moments:
         """A score and a span of every anchor."""
         scores, deltas = self.predict(features, sentences)
+        if self.width == self.sentence_width:
+            clips, words = F.normalize(features, dim=-1), F.normalize(sentences, dim=-1)
+            similar = torch.einsum("btc,bc->bt", clips, words)
+            scores = scores + self.evidence * (similar @ self.inside.T)
         spans = decoded(self.anchors, deltas).clamp(0, self.clips) / self.clips
         return Moments(scores, spans)
 
@@ -203,6 +213,20 @@ def edges(middles: Tensor) -> Tensor:
     """(…, 2) centre and width to start and end."""
     half = middles[..., 1] / 2
     return torch.stack([middles[..., 0] - half, middles[..., 0] + half], -1)
+
+
+def contrasting(spans: Tensor, clips: int) -> Tensor:
+    """Weights (A, T) of similarities that give √(w/T) Φ of spans (A, 2) in clips, w their width.
+
+    Parts of clips count as such. A span of the whole video has no outside, and all weights are 0.
+    """
+    start, end = spans.clamp(0, clips).unbind(-1)
+    at = torch.arange(clips)
+    share = (torch.minimum(end[:, None], at + 1) - torch.maximum(start[:, None], at)).clamp(min=0)
+    size = share.sum(1, keepdim=True)
+    rest = clips - size
+    weights = share / size - (1 - share) / rest.clamp(min=1e-6)
+    return torch.where(rest > 1e-6, weights, 0.0) * (size / clips).sqrt()
 
 
 def decoded(places: Tensor, deltas: Tensor) -> Tensor:

@@ -57,13 +57,16 @@ def read_truth(path: Path) -> dict[int, Truth]:
 
 
 def read_answers(path: Path) -> dict[int, str]:
-    """A model's answers, ``[{"id", "response"}]``, by id.
+    """A model's answers, ``[{"id", "response"}]`` or one a line, by id.
 
     Raises:
         ValueError: If an item is not such.
     """
     try:
-        return {int(item["id"]): str(item["response"]) for item in _list(path)}
+        text = path.read_text("utf-8")
+        lines = text.lstrip()[:1] == "{"
+        items = map(json.loads, filter(str.strip, text.splitlines())) if lines else _list(path)
+        return {int(item["id"]): str(item["response"]) for item in items}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: want id and response of each, got {error}") from None
 

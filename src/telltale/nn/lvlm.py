@@ -4,6 +4,7 @@ A logits processor sees tokens and scores only. :class:`EarlyReader` adds forwar
 language model's layers, so that the processor also finds the hidden states, and on request the
 attention weights, of the same forward pass. Nothing is computed twice and nothing is patched::
 
+    model.generate(**inputs, custom_generate=revising(decoder))   # or, in parts:
     with EarlyReader(model, decoder) as reader:
         model.generate(**inputs, logits_processor=[reader])
 
@@ -19,7 +20,15 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-Read = Callable[[Tensor, bool], Tensor]
+FEW = 12  # rows up to which a processor core multiplies faster from the head's side
+
+
+class Read(Protocol):
+    """Reads states out as the vocabulary's logits."""
+
+    def __call__(self, states: Tensor, norm: bool, words: Tensor | None = None, /) -> Tensor:
+        """Logits of states (..., width); of ``words`` (rows, K) alone if given."""
+        ...
 
 
 @dataclass
@@ -30,7 +39,8 @@ class Pass:
         states: Hidden-state index to (rows, length, width), all positions of this pass.
         attention: Hidden-state index to (rows, heads, queries, keys).
         images: (rows, prompt) bool, true at image tokens.
-        read: Vocabulary logits of states (..., width); its flag applies the final norm.
+        read: Vocabulary logits of states (..., width); its flag applies the final norm. Of states
+            (rows, width) it may be asked for some ``words`` (rows, K) alone, which is cheap.
         first: Whether this pass read the prompt.
         memory: The decoder's tensors by name, rows first.
     """
@@ -132,11 +142,31 @@ class EarlyReader:
         self._seen = input_ids.clone()
         return self.decoder.step(scores.float(), self.made).to(scores.dtype)
 
-    def read(self, states: Tensor, norm: bool) -> Tensor:
-        """Logits of the head, float32; ``norm`` applies the final norm first."""
+    def read(self, states: Tensor, norm: bool, words: Tensor | None = None, /) -> Tensor:
+        """Logits of the head, float32; ``norm`` applies the final norm first.
+
+        Args:
+            states: (..., width), or (rows, width) if words are given.
+            norm: Whether the final norm comes first.
+            words: (rows, K), the only ones to read; None for the whole vocabulary.
+        """
         weight = next(self.head.parameters())
         states = states.to(weight.device, weight.dtype)
-        result: Tensor = self.head(self.norm.forward(states) if norm else states)
+        if norm:
+            states = self.norm.forward(states)
+        head = self.head
+        # Anything but a bare matrix (a quantised or adapted head, one with hooks) is run as it is.
+        bare = type(head) is nn.Linear and head.bias is None and not head._forward_hooks
+        result: Tensor
+        if words is not None:
+            if bare:
+                result = torch.einsum("rkc,rc->rk", weight[words.to(weight.device)], states)
+            else:
+                result = head(states).gather(1, words.to(weight.device))
+        elif bare and weight.device.type == "cpu" and states[..., 0].numel() <= FEW:
+            result = (weight @ states.flatten(0, -2).T).T.unflatten(0, states.shape[:-1])
+        else:
+            result = head(states)
         return result.float()
 
     def _keep_input(self, _: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -161,12 +191,39 @@ class EarlyReader:
         return keep
 
 
+def revising(decoder: Decoder, *, image_token: int | None = None) -> Callable[..., Any]:
+    """What ``generate(custom_generate=…)`` takes: its own search, each step revised by a decoder.
+
+    Greedy search, sampling and beams, whose number is read from the call. The decoder comes after
+    what excludes words and before temperature, top-k and top-p.
+
+    Args:
+        decoder: The rule.
+        image_token: As of :class:`EarlyReader`; to be given for InstructBLIP, which hands the
+            search to its language model.
+    """
+
+    def run(model: Any, input_ids: Tensor, **given: Any) -> Any:  # noqa: ANN401
+        beams = given["generation_config"].num_beams or 1
+        processors = given["logits_processor"]
+        warps = [type(part).__name__.endswith("LogitsWarper") for part in processors]
+        place = warps.index(True) if any(warps) else len(processors)
+        search = model._beam_search if beams > 1 else model._sample
+        with EarlyReader(model, decoder, beams=beams, image_token=image_token) as reader:
+            processors.insert(place, reader)
+            return search(input_ids, **given)
+
+    return run
+
+
 def config_token(config: object) -> int:
     """The image placeholder's id, by either of the names that configurations use."""
     for name in ("image_token_id", "image_token_index"):
         if (token := getattr(config, name, None)) is not None:
             return int(token)
-    raise ValueError("want a model whose configuration names its image token, got none")
+    raise ValueError(
+        "want a model whose configuration names its image token, got none: give image_token"
+    )
 
 
 def text_parts(model: nn.Module) -> tuple[nn.ModuleList, nn.Module, nn.Module]:
@@ -200,33 +257,3 @@ def beam_origin(before: Tensor, after: Tensor, beams: int) -> Tensor:
     if not same.any(1).all():
         raise ValueError(f"want rows that continue earlier ones of {beams} beams, got others")
     return same.int().argmax(1)
-
-
-def candidate_layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
-    """The given hidden-state indices, or 5/8 to 7/8 of the depth (20..28 of 32 layers).
-
-    Raises:
-        ValueError: If an index is not in 1..depth.
-    """
-    chosen = layers or tuple(range(max(1, round(0.625 * depth)), round(0.875 * depth) + 1))
-    chosen = tuple(index for index in chosen if layers or index < depth) or (max(1, depth - 1),)
-    if min(chosen) < 1 or max(chosen) > depth or len({*chosen}) < len(chosen):
-        raise ValueError(f"want different layers in 1..{depth}, got {chosen}")
-    return chosen
-
-
-def plausible(scores: Tensor, top_p: float, top_k: int) -> Tensor:
-    """Mask (rows, vocabulary) of the shortest prefix of the top K that reaches probability p."""
-    best, order = scores.softmax(-1).topk(min(top_k, scores.shape[-1]), -1)
-    reached = best.cumsum(-1) - best  # before the entry itself
-    keep = reached < top_p
-    keep[..., 0] = True
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, keep)
-
-
-def check_candidates(alpha: float, top_p: float, top_k: int) -> None:
-    """Raise ValueError for settings of the candidate rule that mean nothing."""
-    if alpha < 0 or not 0 <= top_p <= 1 or top_k < 1:
-        raise ValueError(
-            f"want alpha >= 0, top_p in [0, 1], top_k >= 1, got {alpha}, {top_p}, {top_k}"
-        )
