@@ -1,5 +1,6 @@
 """Heat maps side by side: made of answers, with what the card found of their kind."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,6 @@ OCCLUDED = told(0.1, trusted=True) | {"grid": 4}
 
 
 def asked(tmp_path: Path, maps: dict[str, Any], *, blue: bool = False, **how: Any) -> Finding:
-    import dataclasses
-
     made = redness(tmp_path)
     weights = dataclasses.replace(made.weights, maps=maps)
     detector = Detector(made.card, weights, folder=tmp_path, threads=1)
@@ -67,6 +66,30 @@ def test_it_is_not_asked_where_it_is_not_wanted(tmp_path: Path, how: dict[str, A
     finding = asked(tmp_path, {"occlusion": OCCLUDED}, **how)
     assert finding.explanations == ()
     assert finding.verdict == ("no" if "blue" in how else "yes")
+
+
+def test_nobody_looks_at_the_maps_of_an_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from telltale import detector as room
+    from telltale.evaluate.protocol import Protocol
+    from telltale.evaluate.run import predict
+
+    def fail(*given: object) -> None:
+        raise AssertionError("an evaluation asked for a map")
+
+    monkeypatch.setattr(room.maps, "occlusion", fail)
+    made = redness(tmp_path)
+    weights = dataclasses.replace(made.weights, maps={"occlusion": OCCLUDED})
+    asked_of = Detector(made.card, weights, folder=tmp_path, threads=1)
+    for label in ("real", "fake"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        save_face(tmp_path / "data" / label / "face.png", blue=label == "real")
+    protocol = Protocol(split="train", survival=True)
+    assert len(predict(asked_of, tmp_path / "data", protocol).scores) == 2
+    assert asked_of.explains  # it is the caller's, and stays as it was
+    with pytest.raises(AssertionError, match="asked for a map"):
+        asked_of.detect(tmp_path / "data/fake/face.png")
 
 
 def test_a_card_without_tests_is_as_before(tmp_path: Path) -> None:

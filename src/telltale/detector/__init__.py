@@ -66,6 +66,7 @@ class Detector:
     ) -> None:
         self.card = card
         self.weights = weights
+        self.explains = True  # off where nobody looks at maps: a second one costs many answers
         self.size = int(weights.input["size"])
         self.calibration = Calibration.from_table(weights.calibration)
         self.network = session(verified(weights, folder), threads)
@@ -147,7 +148,7 @@ class Detector:
             quality=measured(self.rater, pixels, subject),
             again=self._again(pixels, subject) if survival else {},
         )
-        return explained(self, subject, finding) if survival else finding
+        return explained(self, subject, finding) if survival and self.explains else finding
 
     def answer(self, subject: Subject) -> tuple[float, NDArray[np.floating] | None]:
         """The log-odds for a subject, and where: the mean of its crops, or the tiles as one map."""
