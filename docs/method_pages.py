@@ -88,6 +88,10 @@ def weights(entry: dict[str, Any]) -> str:
     }
     text = f"### `{entry['file']}`\n\n"
     text += table(("", ""), [(f"**{name}**", value) for name, value in rows.items() if value])
+    if maps := flat(entry.get("maps", {})):
+        text += "\n\n" + table(
+            ("heat maps tested (docs: Explanations)", "value", "95 % interval"), maps
+        )
     if metrics := flat(entry.get("metrics", {})):
         text += "\n\n" + table(("measured", "value", "95 % interval"), metrics)
     return text

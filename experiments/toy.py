@@ -146,13 +146,12 @@ def learn(
     steps: int,
     lr: float,
     lrs: Mapping[str, float] | None = None,
+    clip: float = 1.0,
 ) -> Figures:
     """Train for so many steps, leave in eval mode; the mean loss terms of the last tenth."""
-    optimizer = adam(net, lr=lr, lrs=lrs)
+    optimizer, schedule = adam(net, lr=lr, lrs=lrs), cosine(steps, warmup=steps // 10)
     last: list[Mapping[str, float]] = []
-    for step in fit(
-        cast(Trainable, net), batches, optimizer, schedule=cosine(steps, warmup=steps // 10)
-    ):
+    for step in fit(cast(Trainable, net), batches, optimizer, schedule=schedule, clip=clip):
         last.append(step.losses)
         if step.number == steps:
             break

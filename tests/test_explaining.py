@@ -4,15 +4,16 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from telltale.explaining import explain, faithfulness, to_json
-from telltale.explaining.measuring import wilson
 from telltale.explaining.opening import blocks, square
 from telltale.explaining.page import coloured
+from telltale.explaining.verdicts import measured, wilson
 from telltale.records import Weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,6 +84,7 @@ def test_an_exported_file_is_occluded(method: Path, tmp_path: Path, run: Run) ->
     assert code == 0, err
     assert "occlusion" in text
     assert "no gradients" in text
+    assert "own map" in text
     (path,) = out.glob("faithfulness_*.json")
     figures = json.loads(path.read_text())
     assert figures["pictures"] == 2
@@ -119,12 +121,55 @@ def test_the_interval_and_the_pieces() -> None:
     assert coloured(np.zeros((3, 3), np.float32)).startswith("data:image/png;base64,")
 
 
+def told(violation: float = 0.04, *, trusted: bool = True) -> dict[str, Any]:
+    share = [violation, 0.0, 0.5]
+    return {"violation": share, "by_lot": 0.4, "pictures": 100, "trusted": trusted}
+
+
 def test_a_card_says_how_often_its_map_is_wrong() -> None:
-    told = {"method": "own map", "violation": 0.04, "pictures": 100}
-    weights = Weights("a.onnx", "0" * 64, "MIT", "toys", heatmap=told)
-    (note,) = weights.mapped(np.zeros((2, 2)))
+    maps = {"own map": told(), "occlusion": told(0.45, trusted=False) | {"grid": 5}}
+    weights = Weights("a.onnx", "0" * 64, "MIT", "toys", maps=maps)
+    (note,) = weights.told("own map")
     assert "own map" in note
-    assert "4% of tests on 100 pictures" in note
-    assert weights.mapped(None) == ()
-    with pytest.raises(ValueError, match="want method, violation and pictures"):
-        Weights("a.onnx", "0" * 64, "MIT", "toys", heatmap={"method": "own map"})
+    assert "4% of tests on 100 pictures, 40% for a map drawn by lot" in note
+    assert "trust" not in note
+    assert weights.told("occlusion")[0].endswith("don't trust this map")
+    assert weights.told("rollout") == ()
+    with pytest.raises(ValueError, match=r"'own map' lacks \['by_lot', 'pictures', 'trusted'\]"):
+        Weights("a.onnx", "0" * 64, "MIT", "toys", maps={"own map": {"violation": [0.1, 0, 1]}})
+
+
+def test_a_linear_detector_is_explained_without_a_violation(method: Path, tmp_path: Path) -> None:
+    """Redness is a sum over blocks: what a block is worth is what its removal costs, to a sign."""
+    from telltale.explaining.files import Shown
+
+    shown = Shown.of(method, 4)
+    assert shown.methods() == ("own map", "occlusion", "random")
+    rng = np.random.default_rng(0)
+    crop = rng.integers(0, 256, (4, 4, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    tests = shown.tested([crop, crop[::-1]])
+    assert not tests["own map"].violated[:, 0].any()  # black takes all that a block says
+    assert tests["own map"].still[:, 2].all()  # a block of one colour is its own mean
+    assert tests["random"].violated.any()
+    assert tests["occlusion"].removals == ("black", "mean", "flat")
+    maps, score, called = shown.explain(crop)
+    assert score >= 0.5
+    side = 1 if called else -1
+    red = (crop[::8, ::8, 0].astype(float) - crop[::8, ::8, 2]) / 255 * 8
+    np.testing.assert_allclose(side * maps["own map"], red, atol=1e-4)
+
+
+def test_better_than_by_lot_is_settled_by_pairs() -> None:
+    lot = {"black": np.array([True] * 30 + [False] * 30), "flat": np.ones(60, bool)}
+    worse = {"black": np.ones(60, bool)}
+    good = {"black": np.array([True] * 3 + [False] * 57)}
+    row = measured("a", good, lot, 0.0, 0.1, 0.1)
+    assert row.better
+    assert (row.trust, row.violation) == ("yes", 0.05)
+    assert row.low < 0.05 < row.high < 0.25
+    assert measured("a", good, lot, 0.6, 0.1, 0.1).trust == "not settled"
+    assert not measured("a", worse, lot, 0.0, 0.1, 0.1).better
+    same = measured("a", {"flat": np.ones(60, bool)}, lot, 0.0, 0.1, 0.1)
+    assert (same.better, same.trust) == (False, "no")
+    one = {"black": np.zeros(1, bool)}
+    assert not measured("a", one, {"black": np.ones(1, bool)}, 0.0, 0.1, 0.1).better

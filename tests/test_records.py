@@ -22,6 +22,7 @@ from telltale.records import (
     SCHEMA_VERSION,
     VERDICTS,
     Card,
+    Explanation,
     Failure,
     Finding,
     Observation,
@@ -34,7 +35,7 @@ from telltale.records import (
 SCHEMA = json.loads(Path(telltale.report.__file__).with_name("report.schema.json").read_text())
 # Fields of each record by schema version. A new field is a new version: add a line, and never
 # change one that was released.
-FIELDS = {"1": "026749892d27d19e", "2": "00f886b0c478714b"}
+FIELDS = {"1": "026749892d27d19e", "2": "00f886b0c478714b", "3": "bcf4f428dc3350fe"}
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 unit = st.floats(0, 1)
@@ -48,6 +49,18 @@ ranges = st.tuples(
 )
 heatmaps = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(0, 1, width=32)
+)
+
+
+explanations = st.builds(
+    Explanation,
+    words,
+    heatmaps,
+    known,
+    st.none() | st.tuples(unit, unit),
+    known,
+    st.integers(0, 100),
+    st.booleans(),
 )
 
 
@@ -73,6 +86,7 @@ def findings(draw: st.DrawFn) -> Finding:
         doubt=draw(st.floats(0, 0.4)),
         operating_range=draw(st.dictionaries(words, ranges, max_size=3)),
         limits=tuple(draw(st.lists(words, max_size=2))),
+        explanations=tuple(draw(st.lists(explanations, max_size=2))),
     )
 
 
@@ -136,12 +150,21 @@ def test_equality_sees_a_change_of_each_field() -> None:
         "doubt": 0.2,
         "operating_range": {"c": (0.0, 1.0)},
         "limits": ("c",),
+        "explanations": (Explanation("c", np.ones((1, 2), np.float32)),),
     }
     assert set(changes) == set(Finding.__dataclass_fields__)
     for name, value in changes.items():
         changed = dataclasses.replace(finding, **{name: value})
         assert changed != finding, name
         assert Finding.from_json(changed.to_json()) == changed
+
+
+def test_reports_of_before_there_were_several_maps_are_read() -> None:
+    subject = Subject("a.jpg", "ab", 1, "picture", "JPEG", 2, 2)
+    report = Report(subject, (Finding("a", "b", 0.5, "no"),), {}, "now")
+    data = report.to_json() | {"schema": "2"}
+    del data["findings"][0]["explanations"]
+    assert Report.from_json(data) == report
 
 
 def test_failures_keep_to_the_schema() -> None:
@@ -174,7 +197,7 @@ def test_schema_refuses_what_is_no_report(spoil: Callable[[dict[str, Any]], None
 def test_a_change_of_fields_is_a_new_schema_version() -> None:
     names = {
         record.__name__: list(record.__dataclass_fields__)
-        for record in (Report, Failure, Subject, Finding, Region, Observation)
+        for record in (Report, Failure, Subject, Finding, Region, Observation, Explanation)
     }
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
     assert FIELDS.get(SCHEMA_VERSION) == digest, "the fields changed: count SCHEMA_VERSION up"

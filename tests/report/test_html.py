@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.records import Failure, Finding, Report
+from telltale.records import Explanation, Failure, Finding, Report
 from telltale.report import write_html
 
 Make = Callable[..., Report]
@@ -134,6 +134,29 @@ def test_picture_boxes_and_heat_map_lie_where_the_finding_says(
     assert alpha[0, 0] == 0
     assert alpha[6, 6] == alpha.max() > 200
     assert page.all("input", type="range")
+
+
+def test_maps_lie_side_by_side_with_what_was_found_of_their_kind(
+    found: Finding, report_of: Make, page_of: Callable[..., Page]
+) -> None:
+    heat = np.eye(4, dtype=np.float32)
+    maps = (
+        Explanation("occlusion", heat, 0.1, (0.04, 0.19), 0.4, 100, True),
+        Explanation("own map", 1 - heat, 0.45, None, 0.4, 100, False),
+        Explanation("new", heat),
+    )
+    page = page_of([report_of(dataclasses.replace(found, explanations=maps))])
+    assert "Occlusion , shown above pointed the wrong way" in page.text.replace(
+        "Pointed", "pointed"
+    )
+    assert "wrong way in 10 (4 to 19) % of tests on 100 pictures; drawn by lot 40 %" in page.text
+    assert "in 45 % of tests on 100 pictures; drawn by lot 40 %: not to be trusted" in page.text
+    assert "Not tested" in page.text
+    assert len(page.all("li", **{"class": "doubted"})) == 1
+    drawn = [data_image(it["href"]) for it in page.all("image", **{"class": "heat"})][-3:]
+    assert [image.size for image in drawn] == [(4, 4)] * 3
+    assert drawn[0].getpixel((0, 0)) != drawn[1].getpixel((0, 0))
+    assert "side by side" not in page_of([report_of(found)]).text
 
 
 def test_asks_the_network_for_nothing(

@@ -58,18 +58,20 @@ def explain(  # noqa: PLR0913  # an option each
 
 
 def show(found: "Faithfulness") -> None:
-    """Print the test's table, what to know of it, and the card's line."""
+    """Print the test's table and what to know of it."""
     from rich.console import Console
 
-    from telltale.explaining import card_line, to_table
+    from telltale.explaining import to_table
 
     console = Console()
     console.print(to_table(found))
-    console.print("trust: yes if the interval lies below 0.25, no if above", highlight=False)
+    console.print(
+        "trust: no unless clearly better than random, and if the interval lies above 0.25; "
+        "yes if it lies below",
+        highlight=False,
+    )
     for note in found.notes:
         console.print(f"- {note}", markup=False, highlight=False)
-    if line := card_line(found):
-        console.print(f"for the card: {line}", markup=False, highlight=False)
 
 
 def track(items: Iterable[Any], count: int) -> Iterator[Any]:

@@ -103,6 +103,7 @@ def _about(weights: "Weights") -> "Iterator[tuple[str, str]]":
     yield from _listed(
         "only for", [f"{name} {span[0]} to {span[1]}" for name, span in _range(weights)]
     )
+    yield from _listed("heat maps", [line for name in weights.maps for line in weights.told(name)])
     yield from _listed("measured", list(_figures(weights.metrics)))
 
 

@@ -17,6 +17,7 @@ from telltale import catalog
 from telltale.calibrate import Calibration, decide
 from telltale.degrade import SURVIVAL
 from telltale.detector.faces import Faces
+from telltale.detector.maps import OWN, explained
 from telltale.detector.pages import Pages
 from telltale.detector.quality import MEASURE, Rater, measured
 from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
@@ -65,6 +66,7 @@ class Detector:
     ) -> None:
         self.card = card
         self.weights = weights
+        self.explains = True  # off where nobody looks at maps: a second one costs many answers
         self.size = int(weights.input["size"])
         self.calibration = Calibration.from_table(weights.calibration)
         self.network = session(verified(weights, folder), threads)
@@ -72,8 +74,7 @@ class Detector:
         self.rater = Rater(threads) if MEASURE in weights.operating_range else None
         # What resizing erases by its nature cannot be asked again after it: such a card names the
         # degradations that its verdicts must stand.
-        names = weights.input.get("survival", [*SURVIVAL])
-        self.survival = {name: SURVIVAL[name] for name in names}
+        self.survival = {it: SURVIVAL[it] for it in weights.input.get("survival", SURVIVAL)}
 
     @property
     def follows(self) -> bool:
@@ -122,7 +123,7 @@ class Detector:
 
         Args:
             media: A picture's path, or its pixels (H, W, 3) in sRGB.
-            survival: Ask again after each degradation.
+            survival: Ask again after each degradation, and for a second heat map.
             details: ``Subject.details``; its JPEG quality enters the operating range.
         """
         if isinstance(media, Path):
@@ -139,15 +140,15 @@ class Detector:
     def _of_picture(self, pixels: Pixels, subject: Subject, number: int, survival: bool) -> Finding:
         """The finding on one subject of a picture, the only one if its number is 0."""
         logit, heatmap = self.answer(subject)
-        copies = self._degraded(pixels, subject) if survival else {}
-        return self._finding(
+        finding = self._finding(
             logit,
             about=f"{self.looker.noun} {number}" if number else f"the {self.looker.noun}",
             region=subject.region,
             heatmap=heatmap,
             quality=measured(self.rater, pixels, subject),
-            again={name: self.answer(it)[0] for name, it in copies.items()},
+            again=self._again(pixels, subject) if survival else {},
         )
+        return explained(self, subject, finding) if survival and self.explains else finding
 
     def answer(self, subject: Subject) -> tuple[float, NDArray[np.floating] | None]:
         """The log-odds for a subject, and where: the mean of its crops, or the tiles as one map."""
@@ -243,7 +244,7 @@ class Detector:
             heatmap=None if heatmap is None else self.calibration.score(heatmap).astype(np.float32),
             survival=survival,
             quality=quality,
-            notes=(*reasons, *notes, *self.weights.mapped(heatmap)),
+            notes=(*reasons, *notes, *(() if heatmap is None else self.weights.told(OWN))),
             **self._terms(),
             **rest,
         )
@@ -270,15 +271,13 @@ class Detector:
             "limits": self.card.limits,
         }
 
-    def _degraded(self, pixels: Pixels, subject: Subject) -> dict[str, Subject]:
-        """What the network is shown of a subject after each degradation of its surroundings."""
+    def _again(self, pixels: Pixels, subject: Subject) -> dict[str, float]:
+        """The log-odds of a subject after each degradation of its surroundings."""
         patch, inside = surroundings(pixels, subject.region, self.looker.context)
         copies = {name: degrade(patch) for name, degrade in self.survival.items()}
         places = {name: moved.place(inside) for name, moved in copies.items()}
-        return {
-            name: Subject(places[name], self.looker.cut(moved.pixels, places[name]), {})
-            for name, moved in copies.items()
-        }
+        cut = {name: self.looker.cut(it.pixels, places[name]) for name, it in copies.items()}
+        return {name: self.answer(Subject(places[name], it, {}))[0] for name, it in cut.items()}
 
 
 def _looker(weights: Weights, threads: int) -> Looker:

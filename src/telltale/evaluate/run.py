@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +130,10 @@ def predict(
 
     folder = folder_of(data)
     files = [folder / path for path in dict.fromkeys(manifest.paths.tolist())]
+    asked = copy(detector)
+    asked.explains = False
     reports = scan_many(
-        files, survival=protocol.survival, video_fps=protocol.video_fps, detector=detector
+        files, survival=protocol.survival, video_fps=protocol.video_fps, detector=asked
     )
     predictions = answered(manifest, folder, track(reports, len(files)))
     if keep is not None:

@@ -1,8 +1,6 @@
 """The violation test of a detector's explanations, and the maps with what it found."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,82 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.data.manifest import read_manifest
-from telltale.explaining.opening import Opened, opened
+from telltale.detector.maps import LOT
+from telltale.explaining.files import Shown
+from telltale.explaining.opening import Opened, is_run, opened
+from telltale.explaining.verdicts import Explained, Faithfulness, Measured, measured
 from telltale.media import find_media
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number -> the items
-Floats = NDArray[np.float32]
 
-TRUSTED = 0.25  # ours, not the paper's: half of what a coin gives
 BATCH = 8
 FEW = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One explanation under the test.
-
-    Args:
-        method: Its name.
-        violation: Share of samples and removals in which its strongest feature's sign was wrong.
-        low: Of the 95 % interval, Wilson's over pictures.
-        high: The same interval's other end.
-        still: Share of changes below 1e-6: of these the test says nothing.
-        comprehensiveness: Mean fall of the called class's probability without the top features;
-            NaN if it was not measured.
-        sufficiency: The same without the lowest.
-        by_removal: Violation by each way of removing.
-        trust: "yes", "no" or "not settled"; see :func:`faithfulness`.
-    """
-
-    method: str
-    violation: float
-    low: float
-    high: float
-    still: float
-    comprehensiveness: float
-    sufficiency: float
-    by_removal: Mapping[str, float]
-    trust: str
-
-
-@dataclass(frozen=True, slots=True)
-class Faithfulness:
-    """The test of all explanations of one model, the fewest violations first."""
-
-    model: str
-    claim: str  # what class 1 asserts, of a detector
-    data: str
-    pictures: int
-    rows: tuple[Measured, ...]
-    notes: tuple[str, ...]
-
-    def best(self) -> Measured:
-        """The explanation with the fewest violations; random weights do not compete."""
-        return next(row for row in self.rows if row.method != "random")
-
-    def of(self, method: str) -> Measured:
-        """An explanation's row."""
-        return next(row for row in self.rows if row.method == method)
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """One picture's maps.
-
-    Args:
-        path: The picture.
-        crop: What the model was shown, (3, S, S) in [0, 1].
-        score: Probability of the class that the model calls.
-        called: That class.
-        maps: By method, signed weights (g, g) for the called class.
-    """
-
-    path: Path
-    crop: Floats
-    score: float
-    called: int
-    maps: Mapping[str, Floats]
 
 
 def faithfulness(
@@ -100,8 +32,9 @@ def faithfulness(
 ) -> Faithfulness:
     """How often each explanation of a detector points the wrong way.
 
-    "yes" is said of an explanation whose interval lies below a quarter, "no" of one that lies
-    above, if at least half of the removals changed anything.
+    "no" is said of an explanation that does not violate clearly less than weights drawn by lot, or
+    whose interval lies above a quarter; "yes" of one whose interval lies below, if at least half of
+    the removals changed anything.
 
     Args:
         what: A run's folder, a slug or an exported ``.onnx``; the first shipped one by default.
@@ -116,7 +49,7 @@ def faithfulness(
     Raises:
         ValueError: That names the file or setting, and says what is wanted.
     """
-    return _tested(opened(what, grid), data, split, on, pictures, track, shares=True)
+    return _tested(_model(what, grid), data, split, on, pictures, track, shares=True)
 
 
 def explain(
@@ -146,31 +79,29 @@ def explain(
     Raises:
         ValueError: As :func:`faithfulness`.
     """
-    import torch
-
-    from telltale.explain.changes import as_given
-
     if not paths:
         raise ValueError("want a picture or more to explain, got none")
-    model = opened(what, grid)
-    crops = [model.crop(path, on) for path in paths]  # wrong ones are said before the test
+    model = _model(what, grid)
+    # wrong ones are said before the test
+    crops: list[Any] = [model.crop(path, on) for path in paths]
     tests = list(paths) if data is None and model.validation is None else data
     found = _tested(model, tests, split, on, pictures, track, shares=False)
     made = []
     for path, crop in zip(paths, crops, strict=True):
-        sample = torch.from_numpy(crop)[None]
-        maps = {
-            name: way.explain(model.subject, sample)[0].float().numpy().reshape(2 * (model.grid,))
-            for name, way in model.ways.items()
-        }
-        before = as_given(model.subject, sample)
-        score, called = float(before.probability), int(before.chosen)
-        made.append(Explained(path, crop, score, called, maps))
+        maps, score, called = model.explain(crop)
+        shown = crop.transpose(2, 0, 1) / 255 if isinstance(model, Shown) else crop
+        made.append(Explained(path, np.asarray(shown, np.float32), score, called, maps))
     return made, found
 
 
+def _model(what: str | Path | None, grid: int | None) -> Opened | Shown:
+    if what is not None and is_run(what):
+        return opened(Path(what), grid)
+    return Shown.of(what, grid)
+
+
 def _tested(  # what a test is made of
-    model: Opened,
+    model: Opened | Shown,
     data: Path | str | Sequence[Path] | None,
     split: str,
     on: str,
@@ -179,16 +110,38 @@ def _tested(  # what a test is made of
     *,
     shares: bool,
 ) -> Faithfulness:
-    import torch
-
-    from telltale.explain.changes import as_given
-    from telltale.explain.faithfulness import together, violations
-
     if pictures < 1 or on not in ("pictures", "crops"):
         raise ValueError(
             f"want one picture or more, on 'pictures' or 'crops'; got {pictures} and {on!r}"
         )
     name, images, notes = _images(model, data, split, on, pictures)
+    run = _of_run if isinstance(model, Opened) else _of_file
+    rows = [*run(model, images, track, shares)]  # type: ignore[arg-type]
+    rows.sort(key=lambda row: (row.violation, row.still))
+    if len(images) < FEW:
+        notes += (f"{len(images)} pictures settle little; --data tests on more",)
+    notes = (*model.notes, *notes)
+    shown = name, len(images), model.grid, tuple(rows), notes
+    return Faithfulness(model.name, model.claim, *shown)
+
+
+def _of_file(model: Shown, crops: Any, track: Track, shares: bool) -> Iterator[Measured]:  # noqa: ANN401
+    """The test of a file's maps, without torch."""
+    tests = model.tested(track(crops, len(crops)), shares=shares)
+    lot = dict(zip(tests[LOT].removals, tests[LOT].violated.T, strict=True))
+    for method, it in tests.items():
+        flags = dict(zip(it.removals, it.violated.T, strict=True))
+        means = (float(x.mean()) for x in (it.still, it.comprehensive, it.sufficient))
+        yield measured(method, flags, lot, *means)
+
+
+def _of_run(model: Opened, images: Any, track: Track, shares: bool) -> Iterator[Measured]:  # noqa: ANN401
+    """The test of a run's explanations, through torch."""
+    import torch
+
+    from telltale.explain.changes import as_given
+    from telltale.explain.faithfulness import together, violations
+
     batches = [torch.from_numpy(images[k : k + BATCH]) for k in range(0, len(images), BATCH)]
     made: dict[str, list[Any]] = {method: [] for method in model.ways}
     for batch in track(batches, len(batches)):
@@ -203,42 +156,24 @@ def _tested(  # what a test is made of
                 before=before,
             )
             made[method].append(one)
-    rows = [_measured(method, together(made[method]), len(images)) for method in model.ways]
-    rows.sort(key=lambda row: (row.violation, row.still))
-    if len(images) < FEW:
-        notes += (f"{len(images)} pictures settle little; --data tests on more",)
-    notes = (*model.notes, *notes)
-    return Faithfulness(model.name, model.claim, name, len(images), tuple(rows), notes)
-
-
-def _measured(method: str, verdict: Any, pictures: int) -> Measured:  # noqa: ANN401  # Verdict
-    low, high = wilson(verdict.violation, pictures)
-    trust = "yes" if high < TRUSTED else "no" if low > TRUSTED else "not settled"
-    return Measured(
-        method,
-        verdict.violation,
-        low,
-        high,
-        verdict.still,
-        verdict.comprehensiveness,
-        verdict.sufficiency,
-        verdict.by_removal,
-        trust if verdict.still <= 0.5 else "not settled",
-    )
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of ``count`` independent ones."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + (z / count) ** 2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = {method: together(verdicts) for method, verdicts in made.items()}
+    flags = {
+        method: dict(zip(it.by_removal, it.violated.numpy(), strict=True))
+        for method, it in found.items()
+    }
+    for method, it in found.items():
+        means = it.still, it.comprehensiveness, it.sufficiency
+        yield measured(method, flags[method], flags[LOT], *means)
 
 
 def _images(
-    model: Opened, data: Path | str | Sequence[Path] | None, split: str, on: str, pictures: int
-) -> tuple[str, Floats, tuple[str, ...]]:
-    """A name of the data, images (N, 3, S, S), and what is to be said of them."""
+    model: Opened | Shown,
+    data: Path | str | Sequence[Path] | None,
+    split: str,
+    on: str,
+    pictures: int,
+) -> tuple[str, Any, tuple[str, ...]]:
+    """A name of the data, what the model is shown (N, …), and what is to be said of it."""
     if data is None:
         if model.validation is None:
             raise ValueError(f"{model.name}: brings no data; name some to test on")

@@ -1,4 +1,4 @@
-"""What is to be explained, by name: a run's network with its gradients, or a file without them."""
+"""A trained run's network with its gradients, to be explained; and what a model is shown."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from telltale.detector.maps import LOT, OCCLUSION, OWN
 from telltale.media import read_picture
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from telltale.explain.maps import Subject
 
 Pixels = NDArray[np.uint8]
-OWN = "own map"
 TRAIN = "explaining needs torch: pip install 'telltale-vision[train]'"
 
 
@@ -41,7 +41,7 @@ class Opened:
         side: S of the pictures in pixels.
         grid: Features a side of a map.
         looker: Finds what the model looks at in a picture.
-        validation: Batches (B, 3, S, S) that a run was chosen by; None for a shipped file.
+        validation: Batches (B, 3, S, S) that the run was chosen by.
         notes: What the reader has to know.
     """
 
@@ -52,7 +52,7 @@ class Opened:
     side: int
     grid: int
     looker: "Looker"
-    validation: "Callable[[], Iterator[NDArray[np.float32]]] | None"
+    validation: "Callable[[], Iterator[NDArray[np.float32]]]"
     notes: tuple[str, ...]
 
     def crop(self, path: Path, on: str) -> NDArray[np.float32]:
@@ -61,41 +61,72 @@ class Opened:
         Raises:
             ValueError: If it cannot be read, or there is nothing in it that the model looks at.
         """
-        pixels = read_picture(path).pixels
-        if on == "crops":
-            crop = square(pixels, self.side)
-        else:
-            subjects = self.looker.look(pixels, {})
-            if not subjects:
-                raise ValueError(
-                    f"{path}: no {self.looker.noun} found; --on crops takes the middle square"
-                )
-            crops = subjects[0].crops
-            crop = crops[len(crops) // 2]
+        crop = looked_at(path, on, self.side, self.looker)
         return (crop.transpose(2, 0, 1) / 255).astype(np.float32)
 
+    def explain(
+        self, crop: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[np.float32]], float, int]:
+        """Maps for the class that is called, that class's probability, and the class."""
+        import torch
 
-def opened(what: str | Path | None, grid: int | None = None) -> Opened:
-    """A trained run's network, a shipped detector or an exported one.
+        from telltale.explain.changes import as_given
+
+        sample = torch.from_numpy(crop)[None]
+        maps = {
+            name: way.explain(self.subject, sample)[0].float().numpy().reshape(2 * (self.grid,))
+            for name, way in self.ways.items()
+        }
+        before = as_given(self.subject, sample)
+        return maps, float(before.probability), int(before.chosen)
+
+
+def looked_at(path: Path, on: str, side: int, looker: "Looker") -> Pixels:
+    """The one square (S, S, 3) of a picture that a model is shown.
 
     Args:
-        what: A run's folder, a slug or an ``.onnx`` file; by default the first that ships weights.
+        path: The picture.
+        on: "pictures": what ``looker`` finds in it; "crops": the middle square.
+        side: S.
+        looker: Finds what the model looks at.
+
+    Raises:
+        ValueError: If it cannot be read, or there is nothing in it that the model looks at.
+    """
+    pixels = read_picture(path).pixels
+    if on == "crops":
+        return square(pixels, side)
+    subjects = looker.look(pixels, {})
+    if not subjects:
+        raise ValueError(f"{path}: no {looker.noun} found; --on crops takes the middle square")
+    crops = subjects[0].crops
+    return crops[len(crops) // 2]
+
+
+def is_run(what: str | Path | None) -> bool:
+    """Whether it names the folder of a run, not a method or a file."""
+    from telltale.catalog import cards
+
+    return what is not None and Path(what).is_dir() and str(what) not in cards()
+
+
+def opened(run: Path, grid: int | None = None) -> Opened:
+    """A trained run's network.
+
+    Args:
+        run: Its folder.
         grid: Blocks a side, where features are blocks of pixels; by default the most of 4 to 8
             that divide the side.
 
     Raises:
-        ValueError: If there is no such detector, torch is missing, or the run's network takes
-            other things than pictures.
+        ValueError: If there is no such run, torch is missing, or the run's network takes other
+            things than pictures.
     """
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError:
         raise ValueError(TRAIN) from None
-    from telltale.catalog import cards
-
-    if what is not None and Path(what).is_dir() and str(what) not in cards():
-        return _of_run(Path(what), grid)
-    return _of_file(what, grid)
+    return _of_run(run, grid)
 
 
 def _of_run(run: Path, grid: int | None) -> Opened:
@@ -138,7 +169,7 @@ def _of_blocks(subject: Any, network: "nn.Module") -> dict[str, Way]:  # noqa: A
     from telltale.explain.changes import grad_cam
     from telltale.explain.maps import EXPLAINERS
 
-    names = ("random", "input × gradient", "integrated gradients")
+    names = (LOT, "input × gradient", "integrated gradients")
     ways = {name: Way(EXPLAINERS[name]) for name in names}
     ways |= _occlusion()
     if (layer := _last_maps(subject, network)) is not None:
@@ -149,7 +180,7 @@ def _of_blocks(subject: Any, network: "nn.Module") -> dict[str, Way]:  # noqa: A
 def _occlusion() -> dict[str, Way]:
     from telltale.explain.changes import occlusion
 
-    return {"occlusion": Way(occlusion("mean"), ("zero", "flat"))}
+    return {OCCLUSION: Way(occlusion("mean"), ("zero", "flat"))}
 
 
 def _last_maps(subject: Any, network: "nn.Module") -> "nn.Module | None":  # noqa: ANN401
@@ -206,43 +237,6 @@ def _own_map(
         return torch.where(chosen == 1, weights, -weights)  # it speaks for class 1
 
     return explain
-
-
-def _of_file(what: str | Path | None, grid: int | None) -> Opened:
-    import torch
-
-    from telltale.explain.maps import EXPLAINERS
-    from telltale.explain.subjects import Blocks
-    from telltale.loading import load
-
-    detector = load(what, threads=0)
-    located = "heatmap" in {it.name for it in detector.network.get_outputs()}
-
-    def weigh(images: "Tensor") -> list[list[Any]]:
-        # one picture a call, as the detector does: an int8 network scales by what is in the batch
-        return [
-            detector.network.run(None, {"images": image[None].detach().numpy()}) for image in images
-        ]
-
-    def logits(images: "Tensor") -> "Tensor":
-        return torch.tensor([float(np.ravel(made[0])[0]) for made in weigh(images)])
-
-    def heat(images: "Tensor") -> "Tensor":
-        maps = [np.reshape(made[1], np.shape(made[1])[-2:]) for made in weigh(images)]
-        return torch.from_numpy(np.stack(maps).astype(np.float32))[:, None]
-
-    size = detector.size
-    subject = Blocks(logits, side=size, grid=grid or blocks(size))
-    ways = {"random": Way(EXPLAINERS["random"]), **_occlusion()}
-    if located:
-        ways[OWN] = Way(_own_map(heat, subject.grid))
-    notes = (
-        "an exported file has no gradients: explanations are made by occlusion, and features are "
-        "blocks of pixels",
-    )
-    name = detector.card.slug if what is None else str(what)
-    claim, looker = detector.card.claim, detector.looker
-    return Opened(name, claim, subject, ways, size, subject.grid, looker, None, notes)
 
 
 def _looker(side: int, shown: Mapping[str, Any]) -> "Looker":

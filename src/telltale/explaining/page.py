@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.explaining.measuring import Explained, Faithfulness, Measured
 from telltale.explaining.tables import cells, columns
+from telltale.explaining.verdicts import Explained, Faithfulness, Measured
 from telltale.report.drawing import data_uri, thumbnail
 from telltale.runs import replace_text
 
@@ -63,8 +63,9 @@ def _page(made: Sequence[Explained], found: Faithfulness) -> Iterator[str]:
         yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(found, row)) + "</tr>"
     yield "</table>"
     yield (
-        '<p class="soft">Still: share of removals that changed nothing. Trust: yes if the interval '
-        "lies below 0.25, no if above; random weights are there to compare with.</p>"
+        '<p class="soft">Still: share of removals that changed nothing. Trust: no unless it '
+        "violates clearly less than random weights, and if the interval lies above 0.25; yes if it "
+        "lies below.</p>"
     )
     yield "".join(f'<p class="soft">{escape(note)}</p>' for note in found.notes)
     yield "</body></html>"

@@ -3,10 +3,10 @@
 import json
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from telltale.explaining.measuring import Faithfulness, Measured
-from telltale.explaining.opening import OWN
+from telltale.detector.maps import LOT, OCCLUSION, OWN
+from telltale.explaining.verdicts import Faithfulness, Measured
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,15 +20,30 @@ def to_json(found: Faithfulness) -> str:
     return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
 
 
-def card_line(found: Faithfulness) -> str:
-    """The line that a card of weights carries on the heat map of a scan; empty without one."""
+def card_maps(found: Faithfulness) -> dict[str, dict[str, Any]]:
+    """What a card of weights carries as ``[weights.maps]`` on the maps that a scan can show.
+
+    "deletion" and "insertion" are comprehensiveness and sufficiency of the map and of the lot.
+    Empty of a run, whose other explanations no scan can make.
+    """
+    if not {row.method for row in found.rows} <= {OWN, OCCLUSION, LOT}:
+        return {}
+    by_lot = found.of(LOT)
+    kept: dict[str, dict[str, Any]] = {}
     for row in found.rows:
-        if row.method == OWN:
-            return (
-                f'heatmap = {{ method = "{OWN}", violation = {row.violation:.3f}, '
-                f"pictures = {found.pictures} }}"
-            )
-    return ""
+        if row.method != LOT:
+            share = (row.violation, row.low, row.high)
+            kept[row.method] = {
+                "violation": [round(v, 3) for v in share],
+                "by_lot": round(by_lot.violation, 3),
+                "pictures": found.pictures,
+                "trusted": row.better,
+                "deletion": [round(it.comprehensiveness, 3) for it in (row, by_lot)],
+                "insertion": [round(it.sufficiency, 3) for it in (row, by_lot)],
+            }
+    if OCCLUSION in kept:
+        kept[OCCLUSION]["grid"] = found.grid
+    return dict(sorted(kept.items()))
 
 
 def to_table(found: Faithfulness) -> "Table":

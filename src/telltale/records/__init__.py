@@ -7,7 +7,7 @@ without loss; ``report/report.schema.json`` describes version ``SCHEMA_VERSION``
 """
 
 from telltale.records.card import Card, Weights
-from telltale.records.finding import VERDICTS, Finding, Region, Verdict
+from telltale.records.finding import VERDICTS, Explanation, Finding, Region, Verdict
 from telltale.records.form import grey_png
 from telltale.records.observation import Observation
 from telltale.records.report import SCHEMA_VERSION, Failure, Report, Subject
@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "VERDICTS",
     "Card",
+    "Explanation",
     "Failure",
     "Finding",
     "Observation",

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-MAPPED = (
-    "the heat map is the network's {method}; removing its strongest place moved the score "
-    "the wrong way in {violation:.0%} of tests on {pictures} pictures"
+TESTED = (
+    "the heat map ({method}) was tested: what it marks most pointed the wrong way in "
+    "{violation[0]:.0%} of tests on {pictures} pictures, {by_lot:.0%} for a map drawn by lot"
 )
+DISTRUST = ": don't trust this map"
+TOLD = {"violation", "by_lot", "pictures", "trusted"}  # what a card says of each map it tested
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,10 @@ class Weights:
         operating_range: Quality measure to ``[low, high]``; outside, the verdict is "can't tell".
         threshold: Score in [0, 1] between "no" and "yes".
         doubt: Half-width of "can't tell" round the threshold, in score.
-        heatmap: What the violation test found of the map that a scan shows: ``method``,
-            ``violation`` (share in [0, 1]) and ``pictures``, how many it was measured on.
+        maps: What the violation test found of each map that a scan can show: by name
+            ``violation`` (share in [0, 1] and its 95 % interval), ``by_lot`` (that of weights drawn
+            by lot), ``pictures`` (how many it was measured on) and ``trusted`` (whether it is
+            clearly below the lot); of "occlusion" also ``grid``, blocks a side.
     """
 
     file: str
@@ -42,7 +46,7 @@ class Weights:
     doubt: float = 0.1
     source: str = ""
     notice: str = ""
-    heatmap: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("file", "sha256", "license", "trained_on"):
@@ -50,17 +54,17 @@ class Weights:
                 raise ValueError(f"weights {self.file or '(no file)'}: {name} is missing")
         if not 0 < self.threshold < 1 or not 0 <= self.doubt < 0.5:
             raise ValueError(f"weights {self.file}: want threshold in (0, 1) and doubt in [0, 0.5)")
-        if self.heatmap and {*self.heatmap} != {"method", "violation", "pictures"}:
-            raise ValueError(
-                f"weights {self.file}: want method, violation and pictures of the heatmap, "
-                f"got {sorted(self.heatmap)}"
-            )
+        for method, told in self.maps.items():
+            if lacks := sorted(TOLD - {*told}):
+                raise ValueError(f"weights {self.file}: the map {method!r} lacks {lacks}")
 
-    def mapped(self, heatmap: object) -> tuple[str, ...]:
-        """What is to be said beside a heat map, if there is one: how often it points wrong."""
-        if heatmap is None or not self.heatmap:
+    def told(self, method: str) -> tuple[str, ...]:
+        """What is to be said beside a heat map: how often it pointed the wrong way when tested."""
+        if method not in self.maps:
             return ()
-        return (MAPPED.format(**self.heatmap),)
+        told = self.maps[method]
+        line = TESTED.format(method=method, **told)
+        return (line if told["trusted"] else line + DISTRUST,)
 
 
 @dataclass(frozen=True, slots=True)

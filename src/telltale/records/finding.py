@@ -32,6 +32,47 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """A map of what spoke for a claim, and how it did when maps of its kind were tested.
+
+    Args:
+        method: How it was made: "own map" of the network, "occlusion".
+        heatmap: As a finding's.
+        violation: Share of tests in which what such a map marks most pointed the wrong way, on the
+            pictures of the card; NaN if it was not tested.
+        interval: Its 95 % interval.
+        by_lot: The same share for weights drawn by lot.
+        pictures: How many it was tested on.
+        trusted: Whether it pointed right clearly more often than the lot.
+    """
+
+    method: str
+    heatmap: NDArray[np.float32]
+    violation: float = math.nan
+    interval: tuple[float, float] | None = None
+    by_lot: float = math.nan
+    pictures: int = 0
+    trusted: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heatmap", _checked(self.heatmap))
+        for share in (self.violation, self.by_lot):
+            if not (0 <= share <= 1 or math.isnan(share)):
+                raise ValueError(f"want a share in [0, 1], got {share}")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        interval = data["interval"]
+        made: dict[str, Any] = {
+            "heatmap": from_grey_png(data["heatmap"]),
+            "violation": from_null(data["violation"]),
+            "interval": None if interval is None else tuple(interval),
+            "by_lot": from_null(data["by_lot"]),
+        }
+        return cls(**{**data, **made})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """The answer to one question about one subject.
 
@@ -58,6 +99,8 @@ class Finding:
         doubt: Half-width of "can't tell" round the threshold that was in force.
         operating_range: Quality measure to the (low, high) that was in force; ±inf is open.
         limits: What the method cannot see or was not trained for, in words.
+        explanations: Maps side by side, the one that is ``heatmap`` first; empty if it was not
+            asked for more than one.
     """
 
     slug: str
@@ -77,6 +120,7 @@ class Finding:
     doubt: float = 0.1
     operating_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -98,11 +142,7 @@ class Finding:
                     f"want an operating range that ascends, got {name} {low} to {high}"
                 )
         if self.heatmap is not None:
-            if self.heatmap.ndim != 2 or not self.heatmap.size:
-                raise ValueError(f"want a heatmap (h, w), got {self.heatmap.shape}")
-            if not (self.heatmap.min() >= 0 and self.heatmap.max() <= 1):  # NaN fails, too
-                raise ValueError("want a heatmap in [0, 1]")
-            object.__setattr__(self, "heatmap", levels(self.heatmap) / np.float32(255))
+            object.__setattr__(self, "heatmap", _checked(self.heatmap))
 
     def __eq__(self, other: object) -> bool:
         """Whether both say the same in JSON: arrays and NaN compare by value."""
@@ -130,5 +170,15 @@ class Finding:
                 for k, (low, high) in data["operating_range"].items()
             },
             "limits": tuple(data["limits"]),
+            "explanations": tuple(map(Explanation.from_json, data.get("explanations", ()))),
         }
         return cls(**{**data, **made})
+
+
+def _checked(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A heat map in 256 steps."""
+    if heatmap.ndim != 2 or not heatmap.size:
+        raise ValueError(f"want a heatmap (h, w), got {heatmap.shape}")
+    if not (heatmap.min() >= 0 and heatmap.max() <= 1):  # NaN fails, too
+        raise ValueError("want a heatmap in [0, 1]")
+    return np.asarray(levels(heatmap) / np.float32(255), np.float32)

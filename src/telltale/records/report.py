@@ -9,8 +9,8 @@ from telltale.records.finding import Finding, Verdict
 from telltale.records.form import as_json
 from telltale.records.observation import Observation
 
-SCHEMA_VERSION = "2"
-READABLE = ("1", SCHEMA_VERSION)  # the first knew no observations
+SCHEMA_VERSION = "3"
+READABLE = ("1", "2", SCHEMA_VERSION)  # the first knew no observations, the second one map
 
 
 @dataclass(frozen=True, slots=True)

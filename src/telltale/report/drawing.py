@@ -41,11 +41,16 @@ def closeup(pixels: Pixels, region: Region, size: int) -> str:
     Empty for a region that the whole picture shows as well: one that is not about square, or
     wider than half of the picture.
     """
-    from telltale.media.regions import cut
-
     is_square = abs(region.width - region.height) <= 0.05 * region.width
     if not is_square or region.width > pixels.shape[1] / 2:
         return ""
+    return upright(pixels, region, size)
+
+
+def upright(pixels: Pixels, region: Region, size: int) -> str:
+    """A region as a square of ``size`` pixels, whatever its form, as a JPEG data URI."""
+    from telltale.media.regions import cut
+
     return thumbnail(cut(pixels, region, size), size)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from telltale.calibrate import in_words
 from telltale.records import Finding, Report
-from telltale.report import words
+from telltale.report import drawing, words
 
 if TYPE_CHECKING:
     import jinja2
@@ -61,6 +61,7 @@ def templates() -> "jinja2.Environment":
         "duration": words.duration,
         "file_size": words.file_size,
         "headline": _headline,
+        "heat": drawing.heat,
         "in_words": in_words,
         "inside": words.inside,
         "key": lambda number: "" if math.isnan(number) else number,
@@ -75,6 +76,7 @@ def templates() -> "jinja2.Environment":
         "sentence_case": lambda text: text[:1].upper() + text[1:],
         "support": words.support,
         "survival_range": words.survival_range,
+        "tested": words.tested,
         "tone": _TONES.get,
         "unit": lambda value: min(max(value, 0.0), 1.0),
     }

@@ -146,6 +146,7 @@ def _article(
     subject, shown = report.subject, drawing.shown_at(report)
     picture, missing = "", ""
     near: dict[int, str] = {}  # finding -> its close-up, of a video in its own frame
+    under: dict[int, str] = {}  # finding -> what its maps side by side are laid over
     size, close = next((size, close) for most, size, close in _SIZES if files <= most)
     try:
         for seconds, pixels in (
@@ -155,6 +156,8 @@ def _article(
             for place, finding in enumerate(report.findings, 1):
                 if finding.region is not None and drawing.peak(finding) == seconds:
                     near[place] = drawing.closeup(pixels, finding.region, close)
+                    if finding.explanations:
+                        under[place] = drawing.upright(pixels, finding.region, close)
     except (ValueError, OSError) as error:
         if file is not None and not picture:
             raise
@@ -187,6 +190,7 @@ def _article(
         "missing": missing,
         "marked": [item for item in marked if item["number"] in here],
         "closeups": {item["number"]: item for item in marked if item["closeup"]},
+        "under": under,
         "limits": limits,
         "alt": "; ".join([f"The {subject.kind} that was scanned", *seen]),
         "legend": drawing.heat_legend(),

@@ -4,7 +4,7 @@ import math
 import unicodedata
 
 from telltale.calibrate import strength
-from telltale.records import Finding, Report, Verdict
+from telltale.records import Explanation, Finding, Report, Verdict
 
 # What a claim is about, by a stem of its words; a claim without one is quoted as a whole.
 _NOUNS = (
@@ -39,6 +39,22 @@ def report_headline(report: Report) -> str:
     """The headline of the finding that the report's verdict rests on."""
     gravest = report.gravest
     return "Nothing was asked" if gravest is None else headline(gravest.verdict, gravest.claim)
+
+
+def tested(map_: Explanation) -> str:
+    """What the violation test found of a kind of heat map, such as "wrong in 10 % of tests …"."""
+    if math.isnan(map_.violation):
+        return "not tested"
+    span = (
+        ""
+        if map_.interval is None
+        else " ({:.0f} to {:.0f})".format(*(100 * end for end in map_.interval))
+    )
+    told = (
+        f"pointed the wrong way in {100 * map_.violation:.0f}{span} % of tests on "
+        f"{count(map_.pictures, 'picture')}; drawn by lot {100 * map_.by_lot:.0f} %"
+    )
+    return told if map_.trusted else f"{told}: not to be trusted"
 
 
 def score(value: float) -> str:
