@@ -17,10 +17,11 @@ import torch
 
 from telltale.losses import tet
 from telltale.nn.snn import potentials, spiking
+from telltale.spiking.blocks import patterns
 from telltale.spiking.masks import largest
 from telltale.spiking.pace import PACE
 from telltale.spiking.packing import pack, sparse_linear, sparse_product
-from telltale.spiking.spike_nm import SpikeNM, gumbel, patterns, sample
+from telltale.spiking.spike_nm import SpikeNM, gumbel, sample
 
 ROUNDS = 15
 OUT = Path(__file__).parent / "SPIKING.md"

@@ -13,8 +13,8 @@ from telltale.data.events import write_bin
 from telltale.data.synth.saccades import saccade_events
 from telltale.metrics.spikes import energy
 from telltale.nn.snn import spiking, work
+from telltale.spiking.blocks import prunable, violations
 from telltale.spiking.packing import unpack_state
-from telltale.spiking.spike_nm import prunable, violations
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -61,6 +61,10 @@ def test_spike_nm_makes_sparse_networks(run: Run, folder: Path, tmp_path: Path) 
     assert all(violations(layer.weight, 1, 4) == 0 for layer in prunable(network))
     packed = unpack_state(load_file(out / "1-4.packed.safetensors"))
     assert all(torch.equal(packed[k], v) for k, v in network.state_dict().items())
+    log = [json.loads(line) for line in (out / "1-4.log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 5
+    assert {"task", "entropy", "changed"} <= set(log[-1])
+    assert "split: published" in (out / "report.md").read_text()
     small, large = (out / f"1-4{end}.safetensors" for end in (".packed", ""))
     assert small.stat().st_size < large.stat().st_size
 
@@ -84,6 +88,8 @@ def test_pace_makes_small_sets(
     assert (out / "ipc2.png").read_bytes().startswith(b"\x89PNG")
     rows = {row["name"]: row for row in json.loads((out / "report.json").read_text())["rows"]}
     assert rows["pace, 2 a class"]["times_smaller"] == 4
+    assert rows["random, 2 a class"]["apart"] == 0  # real clips, every one
+    assert rows["herding, 2 a class"]["events_a_clip"] > 100
     assert {"all clips", "random, 2 a class", "herding, 2 a class"} <= set(rows)
 
 
@@ -95,6 +101,9 @@ def test_wrong_words_say_what_is_wanted(run: Run, folder: Path, tmp_path: Path) 
         (("spike-nm", "--data", folder, "--ipc", "1"), "--pattern, not --ipc"),
         (("pace", "--data", folder, "--pattern", "2:4"), "--ipc, not --pattern"),
         (("pace", "--data", folder, "--set", "method.rnak=1"), "has no setting 'rnak'"),
+        (("pace", "--data", folder, "--set", "fit.clip=1"), "heeds fit.lr, fit.steps, fit.seed"),
+        (("spike-nm", "--data", folder, "--set", 'method.skip=["a"]'), "no layer a; it has"),
+        (("spike-nm", "--data", folder, "--set", "method.credit=loss"), "a credit of"),
     ):
         code, _, error = run("compress", *words, "--out", out)
         assert code == 2

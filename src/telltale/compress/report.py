@@ -18,14 +18,14 @@ def write_table(out: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> Pat
     """Write ``report.json`` and ``report.md`` into a folder; returns the latter's path."""
     out.mkdir(parents=True, exist_ok=True)
     table = [{"name": row.name, **row.figures} for row in rows]
-    _write(out / "report.json", json.dumps({**about, "rows": table}, indent=1) + "\n")
+    write_text(out / "report.json", json.dumps({**about, "rows": table}, indent=1) + "\n")
     columns = [*dict.fromkeys(key for row in rows for key in row.figures)]
     lines = [f"{key}: {value}" for key, value in about.items() if isinstance(value, str)]
     lines += ["", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
         cells = [said(row.figures[key]) if key in row.figures else "" for key in columns]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
-    _write(out / "report.md", "\n".join(lines) + "\n")
+    write_text(out / "report.md", "\n".join(lines) + "\n")
     return out / "report.md"
 
 
@@ -34,7 +34,8 @@ def said(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file by a rename."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, "utf-8")
     os.replace(part, path)
