@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from telltale.data.events import write_bin
 from telltale.data.synth.saccades import saccade_events
@@ -93,6 +93,29 @@ def test_pace_makes_small_sets(
     assert {"all clips", "random, 2 a class", "herding, 2 a class"} <= set(rows)
 
 
+def test_a_teacher_of_ones_own(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telltale.compress.distilling.STUDY", 2)
+    torch.manual_seed(0)
+    teacher = spiking("snn_toy", size=17, classes=2)
+    save_file(teacher.state_dict(), tmp_path / "teacher.safetensors")
+    started = []
+    monkeypatch.setattr(
+        "telltale.compress.distilling.learn",
+        lambda whole, *_, **__: started.append(whole.network.state_dict()),
+    )
+    code, _, error = run(
+        "compress", "pace", "--data", folder, "--out", tmp_path / "out", "--frames", 4,
+        "--size", 17, "--set", "fit.steps=2",
+        "--set", f'teacher.weights="{tmp_path / "teacher.safetensors"}"',
+    )  # fmt: skip
+    assert code == 0, error
+    assert len(started) == 1  # the teacher had learnt already; the one that studies starts anew
+    own = teacher.state_dict()
+    assert not torch.equal(started[0]["classifier.weight"], own["classifier.weight"])
+
+
 def test_wrong_words_say_what_is_wanted(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for words, wanted in (
@@ -101,6 +124,7 @@ def test_wrong_words_say_what_is_wanted(run: Run, folder: Path, tmp_path: Path) 
         (("spike-nm", "--data", folder, "--ipc", "1"), "--pattern, not --ipc"),
         (("pace", "--data", folder, "--pattern", "2:4"), "--ipc, not --pattern"),
         (("pace", "--data", folder, "--set", "method.rnak=1"), "has no setting 'rnak'"),
+        (("pace", "--data", folder, "--ipc", "9", "--frames", "2"), "want 1 to 8 clips a class"),
         (("pace", "--data", folder, "--set", "fit.clip=1"), "heeds fit.lr, fit.steps, fit.seed"),
         (("spike-nm", "--data", folder, "--set", 'method.skip=["a"]'), "no layer a; it has"),
         (("spike-nm", "--data", folder, "--set", "method.credit=loss"), "a credit of"),

@@ -58,6 +58,9 @@ def distil(
     seed, lr = plan["fit"]["seed"], plan["fit"]["lr"]
     given = given or load_set(data, seed=seed, **with_size(reading, plan))
     network = plan["teacher"] | {"size": given.events.shape[-1], "classes": len(given.names)}
+    fewest = int(given.labels.bincount(minlength=len(given.names)).min())
+    if wrong := [ipc for ipc in ipcs if not 1 <= ipc <= fewest]:
+        raise ValueError(f"want 1 to {fewest} clips a class, as many as each has; got {wrong[0]}")
     out.mkdir(parents=True, exist_ok=True)
     watch(given.says)
     teachers, whole = taught(network, given, seed, watch)
@@ -84,10 +87,19 @@ def distil(
 def taught(
     network: dict[str, Any], given: Given, seed: int, watch: Callable[[str], None]
 ) -> tuple["nn.ModuleList", dict[str, float]]:
-    """Teachers trained on all clips, and the figures of the first."""
+    """Teachers trained on all clips, and the figures of the first.
+
+    One whose table names ``weights`` has learnt already: it is the only teacher, as it is.
+    """
     from torch import nn
 
+    from telltale.spiking.classifier import Classifier, accuracy
+
     teachers, figures = [], []
+    if network.get("weights"):
+        teacher = fresh(network, seed)
+        right = accuracy(Classifier(teacher), given.test_events, given.test_labels)
+        return nn.ModuleList([teacher]), {"accuracy": right, "bytes": float(given.events.numel())}
     for number in range(TEACHERS):
         watch(f"teacher {number + 1} of {TEACHERS}")
         teacher = fresh(network, seed + number)
@@ -99,8 +111,9 @@ def taught(
 def studied(
     network: dict[str, Any], events: "Tensor", labels: "Tensor", given: Given, seed: int
 ) -> dict[str, float]:
-    """Figures of a fresh network that learnt from a small set alone."""
-    return taught_on(fresh(network, seed), events, labels, given, STUDY, seed, batch=PAGE)
+    """Figures of a fresh network, never of given weights, that learnt from a small set alone."""
+    blank = {key: value for key, value in network.items() if key != "weights"}
+    return taught_on(fresh(blank, seed), events, labels, given, STUDY, seed, batch=PAGE)
 
 
 def taught_on(
