@@ -11,21 +11,26 @@ with 12 real clips a class, Adam 0.1, chosen on training clips that were held ou
 of 25 clips of a fresh network, the same for every set. A point of accuracy is three clips.
 
 Writes results/pace.json and .png, and pace_clips.png with the first seed's clips. A run that was
-stopped goes on with the next seed.
+stopped goes on with the next arm.
 """
 
 import argparse
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from toy import RESULTS, Figures, over_seeds
+from toy import CACHE, RESULTS, Figures, summary
 
 from telltale.compress.distilling import RIVALS, chosen, likeness, picture, studied, taught
 from telltale.compress.sets import Given, load_set
+from telltale.fit import save
+from telltale.nn.snn import spiking
 
 STEPS = {1: 150, 10: 150, 50: 40}  # clips a class to steps
+Done = Callable[..., Figures | None]  # an arm's row, if it is there; with a row, keeps it
 NETWORK = {"name": "snn_toy", "size": 16}
 GESTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "pace": ("pace", {}),
@@ -35,30 +40,48 @@ GESTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def one_seed(seed: int, each: int, lr: float, clips: Path) -> dict[str, Figures]:
-    plan: dict[str, Any] = {"method": {}, "batch": each}
-    found: dict[str, Figures] = {}
+def digits(seed: int, ipc: int, args: argparse.Namespace, done: Done) -> None:
+    """All ways of making a set of digits with so many clips per class."""
+    if all(done(f"{arm} {ipc}") for arm in ("pace", *RIVALS)):
+        return
     given = load_set("synth:saccades", seed=seed)
-    network: dict[str, Any] = NETWORK | {"classes": len(given.names)}
-    teachers, whole = taught(network, given, seed, print)
-    found["all digits"] = kept(whole)
-    for ipc, steps in STEPS.items():
-        plan["fit"] = {"seed": seed, "steps": steps}
-        for arm in ("pace", *RIVALS):
-            events, labels, row = small(arm, ipc, teachers, given, plan, lr, network)
-            found[f"{arm} {ipc}"] = row
-            print(seed, ipc, arm, row, flush=True)
+    teachers, network = teachers_of("digits", given, seed, done)
+    plan = {"method": {}, "batch": args.each, "fit": {"seed": seed, "steps": STEPS[ipc]}}
+    for arm in ("pace", *RIVALS):
+        if done(f"{arm} {ipc}") is None:
+            events, labels, row = small(arm, ipc, teachers, given, plan, args.lr, network)
+            done(f"{arm} {ipc}", row)
             if (seed, ipc, arm) == (0, 1, "pace"):
-                picture(clips, events, labels, given.names)
+                picture(clips_of(args.out), events, labels, given.names)
+
+
+def gestures(seed: int, args: argparse.Namespace, done: Done) -> None:
+    """One clip per class of what differs in its order alone."""
+    if all(done(f"gestures {name}") for name in GESTURES):
+        return
     given = load_set("synth:gestures", seed=seed)
-    network = NETWORK | {"classes": len(given.names)}
-    teachers, whole = taught(network, given, seed, print)
-    found["all gestures"] = kept(whole)
-    plan["fit"] = {"seed": seed, "steps": STEPS[1]}
+    teachers, network = teachers_of("gestures", given, seed, done)
+    plan = {"batch": args.each, "fit": {"seed": seed, "steps": STEPS[1]}}
     for name, (arm, method) in GESTURES.items():
-        _, _, row = small(arm, 1, teachers, given, plan | {"method": method}, lr, network)
-        found[f"gestures {name}"] = row
-    return found
+        if done(f"gestures {name}") is None:
+            made = small(arm, 1, teachers, given, plan | {"method": method}, args.lr, network)
+            done(f"gestures {name}", made[2])
+
+
+def teachers_of(
+    kind: str, given: Given, seed: int, done: Done
+) -> tuple[torch.nn.ModuleList, dict[str, Any]]:
+    """Two teachers, trained once and kept in the cache, and the table of their network."""
+    network: dict[str, Any] = NETWORK | {"classes": len(given.names)}
+    kept = [CACHE / f"pace-{kind}-{seed}-{number}.safetensors" for number in range(2)]
+    if done(f"all {kind}") is None or not all(path.exists() for path in kept):
+        teachers, whole = taught(network, given, seed, print)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        for teacher, path in zip(teachers, kept, strict=True):
+            save(teacher, path)
+        done(f"all {kind}", without_bytes(whole))
+    made = [spiking(**network, weights=path) for path in kept]
+    return torch.nn.ModuleList(made), network
 
 
 def small(
@@ -76,12 +99,53 @@ def small(
     row = {"seconds_to_make": time.process_time() - began}
     row |= studied(network, events, labels, given, plan["fit"]["seed"] + 100)
     row["times_smaller"] = given.events.numel() / events.numel()
-    return events, labels, kept(row | likeness(events, labels, given))
+    return events, labels, without_bytes(row | likeness(events, labels, given))
 
 
-def kept(row: Figures) -> Figures:
-    left_out = ("bytes",)
-    return {key: round(value, 4) for key, value in row.items() if key not in left_out}
+def without_bytes(row: Figures) -> Figures:
+    return {key: round(value, 4) for key, value in row.items() if key != "bytes"}
+
+
+def clips_of(out: Path) -> Path:
+    return out.with_name(out.stem + "_clips.png")
+
+
+class Record:
+    """The results' file, written after every arm, so that a run may stop at any time."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.result: dict[str, Any] = {"settings": settings, "runs": [], "cpu_seconds": 0}
+        if path.exists() and (old := json.loads(path.read_text()))["settings"] == settings:
+            self.result = old
+        self.began = time.process_time() - self.result["cpu_seconds"]
+
+    def of(self, seed: int) -> Done:
+        runs = self.result["runs"]
+        runs += [{} for _ in range(seed + 1 - len(runs))]
+
+        def done(name: str, row: Figures | None = None) -> Figures | None:
+            if row is None:
+                found: Figures | None = runs[seed].get(name)
+                return found
+            print(seed, name, row, flush=True)
+            runs[seed][name] = row
+            self.write()
+            return row
+
+        return done
+
+    def write(self) -> None:
+        runs = self.result["runs"]
+        names = [*dict.fromkeys(name for run in runs for name in run)]
+        table = {}
+        for name in names:
+            there = [run for run in runs if name in run]
+            table[name] = summary([{name: run[name]} for run in there])[name]
+            table[name]["seeds"] = [len(there), 0]
+        self.result |= {"summary": table, "cpu_seconds": round(time.process_time() - self.began)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.result, indent=1) + "\n")
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -117,18 +181,22 @@ def draw(result: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", action="append", choices=[*map(str, STEPS), "gestures"])
     parser.add_argument("--each", type=int, default=12, help="real clips a class and step")
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--out", type=Path, default=RESULTS / "pace.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
     settings = {"steps": [*STEPS.values()], "each": args.each, "lr": args.lr}
-    clips = args.out.with_name(args.out.stem + "_clips.png")
-    clips.parent.mkdir(parents=True, exist_ok=True)
-    result = over_seeds(
-        args.out, settings, args.seeds, lambda seed: one_seed(seed, args.each, args.lr, clips)
-    )
-    draw(result, args.out.with_suffix(".png"))
+    record = Record(args.out, settings)
+    for part in args.only or [*map(str, STEPS), "gestures"]:
+        for seed in range(args.seeds):
+            if part == "gestures":
+                gestures(seed, args, record.of(seed))
+            else:
+                digits(seed, int(part), args, record.of(seed))
+    if not args.only:
+        draw(record.result, args.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
