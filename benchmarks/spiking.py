@@ -1,12 +1,16 @@
 """What masks and matching cost over the passes that they need anyway; writes SPIKING.md.
 
     python benchmarks/spiking.py            two minutes on one core
+    python benchmarks/spiking.py --draw     the picture alone, from SPIKING.md
 
 A training step of SpikeNM over a dense one's, interleaved; drawing of masks by SpikeNM's N draws
 among M over drawing of patterns by their enumeration, for M = 4 … 32; a step of PACE over two plain
-passes; a packed 2:4 layer's product over the dense one's. Processor seconds, medians.
+passes; a packed 2:4 layer's product over the dense one's. Processor seconds, medians. The curve of
+drawing masks goes into docs/images/spike_nm_masks.png.
 """
 
+import argparse
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -17,13 +21,15 @@ import torch
 
 from telltale.losses import tet
 from telltale.nn.snn import potentials, spiking
+from telltale.spiking.blocks import patterns
 from telltale.spiking.masks import largest
 from telltale.spiking.pace import PACE
 from telltale.spiking.packing import pack, sparse_linear, sparse_product
-from telltale.spiking.spike_nm import SpikeNM, gumbel, patterns, sample
+from telltale.spiking.spike_nm import SpikeNM, gumbel, sample
 
 ROUNDS = 15
 OUT = Path(__file__).parent / "SPIKING.md"
+PICTURE = Path(__file__).parents[1] / "docs/images/spike_nm_masks.png"
 
 
 def timed(*calls: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
@@ -38,12 +44,14 @@ def timed(*calls: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
     return [statistics.median(row) for row in spent]
 
 
-def step_ratio(name: str, size: int, batch: int, steps: int) -> tuple[float, float]:
+def step_ratio(
+    name: str, size: int, batch: int, steps: int, credit: str = "grad"
+) -> tuple[float, float]:
     torch.manual_seed(0)
     events = torch.poisson(torch.rand(batch, steps, 2, size, size))
     labels = torch.arange(batch) % 10
-    dense, network = spiking(name, size=size), SpikeNM(spiking(name, size=size))
-    network.advance(0.5)
+    dense, network = spiking(name, size=size), SpikeNM(spiking(name, size=size), credit=credit)
+    network.train().advance(0.5)
 
     def one() -> None:
         tet(dense(events), labels).backward()
@@ -109,7 +117,36 @@ def packed_ratio(width: int, batch: int) -> tuple[float, float]:
     return dense, sparse / dense
 
 
+def draw(report: str) -> None:
+    """Milliseconds of drawing masks over M, from the rows of SPIKING.md."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = re.findall(r"^\| (\d+) \| \d+ \| ([\d.]+) \| [\d,]+ \| (.+) \|$", report, re.M)
+    ours = [(int(m), float(spent)) for m, spent, _ in found]
+    theirs = [(int(m), float(spent)) for m, _, spent in found if spent != "too many"]
+    figure, place = plt.subplots(figsize=(5.2, 3.6))
+    for rows, name in ((ours, "N draws among M"), (theirs, "one of all patterns")):
+        place.plot(*zip(*rows, strict=True), marker="o", label=name)
+    line = [(m, ours[0][1] * m / ours[0][0]) for m, _ in ours]
+    place.plot(*zip(*line, strict=True), color="grey", linestyle=":", label="in proportion to M")
+    place.set_yscale("log")
+    place.set_xticks([m for m, _ in ours])
+    place.set_xlabel("M, N = M/2")
+    place.set_ylabel("ms for 4,096 blocks, with gradient")
+    place.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="draw the picture from SPIKING.md")
+    if parser.parse_args().draw:
+        draw(OUT.read_text())
+        return
     torch.set_num_threads(1)
     lines = [
         "# Spiking networks: cost of masks and of matching",
@@ -122,6 +159,10 @@ def main() -> None:
     for name, size, batch, steps in (("snn_toy", 16, 50, 6), ("snn_small", 34, 32, 6)):
         plain, ratio = step_ratio(name, size, batch, steps)
         lines.append(f"| {name}, {batch} clips of {steps} × {size}² | {plain:.3f} | {ratio:.2f} |")
+        print(lines[-1], flush=True)
+    for credit in ("eprop", "local"):
+        plain, ratio = step_ratio("snn_toy", 16, 50, 6, credit)
+        lines.append(f"| snn_toy, credits {credit!r} | {plain:.3f} | {ratio:.2f} |")
         print(lines[-1], flush=True)
     lines += ["", "| M, N = M/2 | logits a block | draw, ms | patterns | their draw, ms |"]
     lines.append("|---|---|---|---|---|")
@@ -141,6 +182,7 @@ def main() -> None:
         lines.append(f"| {width} × {width}, batch {batch} | {1000 * dense:.2f} | {ratio:.2f} |")
         print(lines[-1], flush=True)
     OUT.write_text("\n".join(lines) + "\n")
+    draw(OUT.read_text())
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from telltale.data.events import write_bin
 from telltale.data.synth.saccades import saccade_events
 from telltale.metrics.spikes import energy
 from telltale.nn.snn import spiking, work
+from telltale.spiking.blocks import prunable, violations
 from telltale.spiking.packing import unpack_state
-from telltale.spiking.spike_nm import prunable, violations
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -61,6 +61,10 @@ def test_spike_nm_makes_sparse_networks(run: Run, folder: Path, tmp_path: Path) 
     assert all(violations(layer.weight, 1, 4) == 0 for layer in prunable(network))
     packed = unpack_state(load_file(out / "1-4.packed.safetensors"))
     assert all(torch.equal(packed[k], v) for k, v in network.state_dict().items())
+    log = [json.loads(line) for line in (out / "1-4.log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 5
+    assert {"task", "entropy", "changed"} <= set(log[-1])
+    assert "split: published" in (out / "report.md").read_text()
     small, large = (out / f"1-4{end}.safetensors" for end in (".packed", ""))
     assert small.stat().st_size < large.stat().st_size
 
@@ -84,7 +88,32 @@ def test_pace_makes_small_sets(
     assert (out / "ipc2.png").read_bytes().startswith(b"\x89PNG")
     rows = {row["name"]: row for row in json.loads((out / "report.json").read_text())["rows"]}
     assert rows["pace, 2 a class"]["times_smaller"] == 4
+    assert rows["random, 2 a class"]["apart"] == 0  # real clips, every one
+    assert rows["herding, 2 a class"]["events_a_clip"] > 100
     assert {"all clips", "random, 2 a class", "herding, 2 a class"} <= set(rows)
+
+
+def test_a_teacher_of_ones_own(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telltale.compress.distilling.STUDY", 2)
+    torch.manual_seed(0)
+    teacher = spiking("snn_toy", size=17, classes=2)
+    save_file(teacher.state_dict(), tmp_path / "teacher.safetensors")
+    started = []
+    monkeypatch.setattr(
+        "telltale.compress.distilling.learn",
+        lambda whole, *_, **__: started.append(whole.network.state_dict()),
+    )
+    code, _, error = run(
+        "compress", "pace", "--data", folder, "--out", tmp_path / "out", "--frames", 4,
+        "--size", 17, "--set", "fit.steps=2",
+        "--set", f'teacher.weights="{tmp_path / "teacher.safetensors"}"',
+    )  # fmt: skip
+    assert code == 0, error
+    assert len(started) == 1  # the teacher had learnt already; the one that studies starts anew
+    own = teacher.state_dict()
+    assert not torch.equal(started[0]["classifier.weight"], own["classifier.weight"])
 
 
 def test_wrong_words_say_what_is_wanted(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -95,6 +124,10 @@ def test_wrong_words_say_what_is_wanted(run: Run, folder: Path, tmp_path: Path) 
         (("spike-nm", "--data", folder, "--ipc", "1"), "--pattern, not --ipc"),
         (("pace", "--data", folder, "--pattern", "2:4"), "--ipc, not --pattern"),
         (("pace", "--data", folder, "--set", "method.rnak=1"), "has no setting 'rnak'"),
+        (("pace", "--data", folder, "--ipc", "9", "--frames", "2"), "want 1 to 8 clips a class"),
+        (("pace", "--data", folder, "--set", "fit.clip=1"), "heeds fit.lr, fit.steps, fit.seed"),
+        (("spike-nm", "--data", folder, "--set", 'method.skip=["a"]'), "no layer a; it has"),
+        (("spike-nm", "--data", folder, "--set", "method.credit=loss"), "a credit of"),
     ):
         code, _, error = run("compress", *words, "--out", out)
         assert code == 2

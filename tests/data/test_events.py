@@ -1,5 +1,7 @@
 """Event files byte by byte, frames that lose nothing, and simulated events."""
 
+import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -7,10 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_digits
 
-from telltale.data.events import EVENT, frames, read_events, read_set, write_bin
+from telltale.data.events import EVENT, frames, held_out, read_events, read_set, write_bin
 from telltale.data.events.files import as_events
 from telltale.data.events.frames import shrunk
+from telltale.data.events.sets import CIFAR10_DVS_SPLIT
 from telltale.data.synth.gestures import NAMES, gesture_clips
 from telltale.data.synth.saccades import saccade_digits, saccade_events
 
@@ -103,8 +108,59 @@ def test_matlab_columns_and_streams(tmp_path: Path) -> None:
     words = [8 << 28 | 1, 1 << 28 | 5 << 22 | 30 << 11 | 40, 0 << 28 | 6 << 22 | 31 << 11 | 41]
     (tmp_path / "x.raw").write_bytes(b"% evt 2.0\n" + struct.pack("<3I", *words))
     assert read_events(tmp_path / "x.raw").tolist() == [(30, 40, 64 + 5, 1), (31, 41, 64 + 6, 0)]
+    np.savez(tmp_path / "x.npz", x=[3], y=[4], t=[77], p=[1])
+    assert read_events(tmp_path / "x.npz").tolist() == [(3, 4, 77, 1)]
+    np.savez(tmp_path / "y.npz", x=[3])
+    with pytest.raises(ValueError, match=r"y\.npz: want arrays x, y, t and p"):
+        read_events(tmp_path / "y.npz")
+    (tmp_path / "z.npz").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=r"z\.npz: want arrays"):
+        read_events(tmp_path / "z.npz")
     with pytest.raises(ValueError, match="want an event file"):
         read_events(tmp_path / "x.txt")
+
+
+def recording(name: str) -> Path:
+    """A real recording of the research data: TELLTALE_DATA names the folder that they lie in."""
+    path = Path(os.environ.get("TELLTALE_DATA", "")) / "events" / name
+    if not path.is_file():
+        pytest.skip(f"no events/{name} below TELLTALE_DATA")
+    return path
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "count", "width", "height", "length"),
+    [("dvs.es", 473_225, 320, 240, 999_000), ("evt2.raw", 521_252, 640, 480, 95_871)],
+)
+def test_real_recordings(name: str, count: int, width: int, height: int, length: int) -> None:
+    events = read_events(recording(name))
+    t = events["t"].astype(np.int64)
+    assert len(events) == count
+    assert (1 + events["x"].max(), 1 + events["y"].max()) == (width, height)
+    assert t[-1] - t[0] == length
+    assert (np.diff(t) >= 0).all()
+    assert 0.3 < events["p"].mean() < 0.7  # both polarities, as of any scene that moves
+    counts = frames(events, 8, (height, width))
+    assert counts.sum() == count
+    assert (counts.sum((1, 2, 3)) > 0).all()
+    # Edges, not noise: an event has another one beside it in its frame far more often than by
+    # chance.
+    lit = counts.sum(1) > 0
+    beside = np.zeros_like(lit)
+    for axis in (1, 2):
+        for step in (1, -1):
+            beside |= np.roll(lit, step, axis)
+    assert beside[lit].mean() > 0.6
+
+
+@pytest.mark.data
+def test_real_recordings_come_back_from_bin(tmp_path: Path) -> None:
+    events = read_events(recording("dvs.es"))
+    small = events[(events["x"] < 34) & (events["y"] < 34)]
+    assert len(small) > 1000
+    write_bin(small, tmp_path / "x.bin")
+    assert np.array_equal(read_events(tmp_path / "x.bin"), small)
 
 
 @given(st.integers(0, 200), st.integers(1, 9), st.sampled_from(["time", "number"]))
@@ -154,6 +210,33 @@ def test_12_a_camera_that_shakes() -> None:
     assert (~ends & third).sum() < 0.2 * (~ends & ~third).sum()
     noisy = saccade_events(bar, rng(0), noise=5.0)
     assert len(noisy) > len(events)
+    rested = saccade_events(bar, rng(0), refractory=20_000)
+    assert 0 < len(rested) < len(events)
+    pixel = rested["y"].astype(np.int64) * 34 + rested["x"]
+    for place in np.unique(pixel):
+        assert (np.diff(rested["t"][pixel == place]) >= 20_000).all()
+
+
+def test_statistics_are_those_of_the_protocol() -> None:
+    """Digits of 8 pixels on a sensor of 16: about 1,080 events a clip; N-MNIST: 315 ms, 34 pixels,
+    a few thousand events, three saccades of 105 ms that see different edges."""
+    counts, _ = saccade_digits(200, seed=0)
+    events_each = counts.sum((1, 2, 3, 4))
+    assert events_each.mean() == pytest.approx(1080, rel=0.1)
+    assert counts[:, :, 1].sum() / counts.sum() == pytest.approx(0.5, abs=0.05)
+    saccades = counts.reshape(200, 3, 2, 2, 16, 16).sum(2)
+    assert (saccades.sum((2, 3, 4)).mean(0) > 0.2 * events_each.mean()).all()
+    maps = saccades.sum(2).reshape(200, 3, -1).astype(float)
+    same = [np.corrcoef(clip)[0, 2] for clip in maps]  # a clip's first and third saccade
+    assert np.mean(same) < 0.9
+    scan = Image.fromarray((load_digits().images[0] / 16).astype(np.float32))
+    digit = np.asarray(scan.resize((20, 20), Image.Resampling.BILINEAR), np.float64)
+    events = saccade_events(digit.clip(0, 1), np.random.default_rng(0), noise=0.5)
+    assert 2000 < len(events) < 10_000
+    assert 300_000 < events["t"].max() < 315_000
+    assert max(events["x"].max(), events["y"].max()) <= 33
+    parts = np.bincount(np.minimum(events["t"] // 105_000, 2), minlength=3)
+    assert (parts > 0.2 * len(events)).all()
 
 
 def test_12_reversed_motion_swaps_polarity() -> None:
@@ -205,5 +288,37 @@ def test_sets_in_their_folders(tmp_path: Path) -> None:
     found = read_set(gesture, frames_each=2, size=16)
     assert found.events.sum((1, 2, 3, 4)).tolist() == [10, 10, 10, 10]
     assert found.is_test.tolist() == [False, False, True, True]
+    assert found.split == "published"
     with pytest.raises(ValueError, match="no event data"):
         read_set(tmp_path / "nothing")
+
+
+def test_the_split_of_cifar10_dvs_is_fixed() -> None:
+    animals = ["bird", "cat", "deer", "dog", "frog", "horse"]
+    kinds = ["airplane", "automobile", *animals, "ship", "truck"]
+    chosen = set()
+    for kind in kinds:
+        stems = [f"cifar10_{kind}_{number}" for number in range(1000)]
+        tests = held_out(stems, "hash")
+        assert len(tests) == 100
+        assert held_out(stems[::-1][:500], "hash") == tests & {*stems[500:]}  # of a part, too
+        assert held_out(stems, "first") == {*stems[:100]}
+        chosen |= tests
+    text = "\n".join(sorted(chosen))
+    assert hashlib.sha256(text.encode()).hexdigest() == CIFAR10_DVS_SPLIT
+
+
+def test_folders_without_a_split_get_the_same_one_each_time(tmp_path: Path) -> None:
+    for kind in ("left", "right"):
+        (tmp_path / kind).mkdir()
+        for number in range(11):
+            write_bin(some(30, seed=number), tmp_path / kind / f"{number}.bin")
+    found, again = (read_set(tmp_path, frames_each=2, size=8, seed=k) for k in (0, 1))
+    assert found.split == "hash"
+    assert found.is_test.sum() == 4  # two of eleven, in each class
+    assert np.array_equal(found.is_test, again.is_test)
+    first = read_set(tmp_path, frames_each=2, size=8, split="first")
+    names = sorted(str(k) for k in range(11))
+    assert [names[k] for k in np.flatnonzero(first.is_test[:11])] == ["0", "1"]
+    with pytest.raises(ValueError, match="want the split"):
+        read_set(tmp_path, split="random")  # type: ignore[arg-type]

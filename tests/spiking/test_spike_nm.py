@@ -14,19 +14,16 @@ from torch import Tensor, nn
 from telltale.fit import adam, fit, restore, save
 from telltale.nn.snn import SpikingNetwork, potentials, spiking
 from telltale.spiking import masks, packing
-from telltale.spiking.eligibility import credit_of, eligibility
-from telltale.spiking.spike_nm import (
-    NMMask,
-    SpikeNM,
-    gumbel,
+from telltale.spiking.blocks import (
     in_blocks,
+    inner_layers,
     out_of_blocks,
     patterns,
     prunable,
-    sample,
-    standardised,
     violations,
 )
+from telltale.spiking.eligibility import credit_of, eligibility
+from telltale.spiking.spike_nm import NMMask, SpikeNM, gumbel, sample, standardised
 
 PATTERNS = [(1, 4), (2, 4), (2, 8), (4, 8), (1, 16), (2, 16)]
 
@@ -300,27 +297,67 @@ def test_blocks_and_packing_come_back(
     assert violations(sparse, n, m) == 0
     packed = packing.pack(sparse, n, m)
     assert torch.equal(packing.unpack(packed), sparse)
-    inputs = torch.randn(2, channels, 5, 5)
-    torch.testing.assert_close(
-        packing.sparse_convolution(packing.sparse_linear(packed), inputs, kernel, 1),
-        nn.functional.conv2d(inputs, sparse, padding=1),
-        rtol=1e-4,
-        atol=1e-4,
+    inputs = torch.randn(2, channels, 5, 5).double()
+    found = packing.sparse_convolution(
+        packing.sparse_linear(packing.pack(sparse.double(), n, m)), inputs, kernel, 1
     )
+    wanted = nn.functional.conv2d(inputs, sparse.double(), padding=1)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_packed_linear_and_its_bits() -> None:
     weight = torch.randn(6, 10) * masks.largest(torch.randn(6, 10), 2, 4)
     packed = packing.pack(weight, 2, 4)
     inputs = torch.randn(3, 10)
-    torch.testing.assert_close(
-        packing.sparse_product(packing.sparse_linear(packed), inputs), inputs @ weight.T
-    )
+    found = packing.sparse_product(packing.sparse_linear(packed), inputs)
+    torch.testing.assert_close(found, inputs @ weight.T, rtol=1e-6, atol=1e-6)
     assert packed.bits == 6 * 3 * 2 * (32 + 2)
     with pytest.raises(ValueError, match="want 1:4"):
         packing.pack(weight, 1, 4)
     with pytest.raises(ValueError, match=r"GPU|2:4 matrix"):
         packing.semi_structured(torch.ones(4, 4))
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+    reason="2:4 kernels want an NVIDIA GPU of compute capability 8.0 or more",
+)
+def test_tensor_cores_give_the_same_product() -> None:
+    weight = torch.randn(128, 128)
+    weight = weight * masks.largest(weight, 2, 4)
+    inputs = torch.randn(128, 64)
+    found = (packing.semi_structured(weight) @ inputs.half().cuda()).float().cpu()
+    torch.testing.assert_close(found, weight @ inputs, rtol=1e-2, atol=1e-1)
+
+
+def test_layers_that_stay_dense_are_named() -> None:
+    torch.manual_seed(0)
+    network = spiking("snn_toy", size=16, classes=4)
+    every = [*inner_layers(network, [])]
+    made = SpikeNM(network, n=1, m=4, skip=[every[0], every[1], every[-1]])
+    assert len(made.layers) == 1
+    final = made.eval().finalise()
+    sparse = [name for name, layer in inner_layers(final, []).items() if (layer.weight == 0).any()]
+    assert sparse == [every[2]]
+    packed = packing.pack_network(final, 1, 4, [every[0], every[1], every[-1]])
+    again = packing.unpack_state(packed)
+    assert all(torch.equal(again[k], v) for k, v in final.state_dict().items())
+    line = nn.Sequential(nn.Conv1d(4, 8, 3), nn.Flatten(), nn.Linear(24, 2))
+    SpikeNM(line, n=2, m=4, skip=[])  # any convolution of any network
+    with pytest.raises(ValueError, match="no layer first"):
+        SpikeNM(nn.Sequential(nn.Linear(4, 4)), skip=["first"])
+
+
+def test_entropy_says_how_undecided_masks_are() -> None:
+    made = toy()
+    with torch.no_grad():
+        for mask in made.masks:
+            mask.logits.zero_()
+    assert made.entropy() == pytest.approx(math.log(4))
+    with torch.no_grad():
+        for mask in made.masks:
+            mask.logits[..., 0] = 100.0
+    assert made.entropy() == pytest.approx(0, abs=1e-6)
 
 
 def test_neighbours_in_a_block_are_input_channels() -> None:

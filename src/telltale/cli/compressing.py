@@ -28,6 +28,13 @@ def compress(  # noqa: PLR0913  # an option each
     frames: Annotated[int | None, typer.Option(help="Frames of a clip.", min=1)] = None,
     size: Annotated[int | None, typer.Option(help="Side of a frame, pixels.", min=8)] = None,
     most: Annotated[int, typer.Option(help="Clips a class of a folder, 0: all.", min=0)] = 0,
+    split: Annotated[
+        Literal["hash", "first"],
+        typer.Option(
+            help="Tests of a folder without a published split: a tenth of each class by the hash "
+            "of the names, or the first tenth."
+        ),
+    ] = "hash",
     recipe: Annotated[str | None, typer.Option(help="As for telltale train.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="table.key=value, e.g. fit.steps=800.")
@@ -49,7 +56,7 @@ def compress(  # noqa: PLR0913  # an option each
         ) from None
     settings = dict(setting(text) for text in set_ or [])
     common: dict[str, Any] = {"compare": compare, "recipe": recipe, "settings": settings}
-    common |= {"watch": watch, "frames": frames, "size": size, "most": most}
+    common |= {"watch": watch, "frames": frames, "size": size, "most": most, "split": split}
     if method == "pace":
         if pattern:
             raise ValueError("pace wants --ipc, not --pattern")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from telltale.compress.learning import fresh, learn
-from telltale.compress.pruning import plan_of
+from telltale.compress.pruning import plan_of, with_size
 from telltale.compress.report import Row, write_table
 from telltale.compress.sets import Given, load_set
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 USUAL: dict[str, dict[str, Any]] = {
     "teacher": {"name": "snn_toy"},
-    "fit": {"lr": 0.05, "steps": 300},
+    "data": {"manifest": "-", "batch": 24, "license": "the owner's"},  # real clips a class
+    "fit": {"lr": 0.1, "steps": 300},
 }
-EACH, TEACHERS, TEACHING = 24, 2, 300  # real clips a class; teachers; their steps
-STUDY = 240  # steps of a fresh network on a small set
+TEACHERS, TEACHING = 2, 300  # how many; their steps
+STUDY, PAGE = 240, 25  # steps of a fresh network on a small set; clips a step
 RIVALS = ("random", "herding", "k-center", "rates")
 
 
@@ -55,8 +56,11 @@ def distil(
     over = dict(settings or {})
     plan = plan_of("pace", recipe, over, USUAL)
     seed, lr = plan["fit"]["seed"], plan["fit"]["lr"]
-    given = given or load_set(data, seed=seed, **reading)
+    given = given or load_set(data, seed=seed, **with_size(reading, plan))
     network = plan["teacher"] | {"size": given.events.shape[-1], "classes": len(given.names)}
+    fewest = int(given.labels.bincount(minlength=len(given.names)).min())
+    if wrong := [ipc for ipc in ipcs if not 1 <= ipc <= fewest]:
+        raise ValueError(f"want 1 to {fewest} clips a class, as many as each has; got {wrong[0]}")
     out.mkdir(parents=True, exist_ok=True)
     watch(given.says)
     teachers, whole = taught(network, given, seed, watch)
@@ -71,6 +75,7 @@ def distil(
             found = studied(network, events, labels, given, seed + 100)
             found |= {"seconds_to_make": spent, "bytes": float(events.numel())}
             found["times_smaller"] = given.events.numel() / events.numel()
+            found |= likeness(events, labels, given)
             rows.append(Row(f"{arm}, {ipc} a class", found))
             if arm == "pace":
                 _write_set(out / f"ipc{ipc}.safetensors", events, labels)
@@ -82,10 +87,19 @@ def distil(
 def taught(
     network: dict[str, Any], given: Given, seed: int, watch: Callable[[str], None]
 ) -> tuple["nn.ModuleList", dict[str, float]]:
-    """Teachers trained on all clips, and the figures of the first."""
+    """Teachers trained on all clips, and the figures of the first.
+
+    One whose table names ``weights`` has learnt already: it is the only teacher, as it is.
+    """
     from torch import nn
 
+    from telltale.spiking.classifier import Classifier, accuracy
+
     teachers, figures = [], []
+    if network.get("weights"):
+        teacher = fresh(network, seed)
+        right = accuracy(Classifier(teacher), given.test_events, given.test_labels)
+        return nn.ModuleList([teacher]), {"accuracy": right, "bytes": float(given.events.numel())}
     for number in range(TEACHERS):
         watch(f"teacher {number + 1} of {TEACHERS}")
         teacher = fresh(network, seed + number)
@@ -97,8 +111,9 @@ def taught(
 def studied(
     network: dict[str, Any], events: "Tensor", labels: "Tensor", given: Given, seed: int
 ) -> dict[str, float]:
-    """Figures of a fresh network that learnt from a small set alone."""
-    return taught_on(fresh(network, seed), events, labels, given, STUDY, seed)
+    """Figures of a fresh network, never of given weights, that learnt from a small set alone."""
+    blank = {key: value for key, value in network.items() if key != "weights"}
+    return taught_on(fresh(blank, seed), events, labels, given, STUDY, seed, batch=PAGE)
 
 
 def taught_on(
@@ -108,13 +123,14 @@ def taught_on(
     given: Given,
     steps: int,
     seed: int,
+    batch: int = 50,
 ) -> dict[str, float]:
     """Train a network; its accuracy on the test clips and the processor's seconds."""
     from telltale.spiking.classifier import Classifier, accuracy
 
     whole = Classifier(network)
     began = time.process_time()
-    learn(whole, events, labels, steps=steps, seed=seed)
+    learn(whole, events, labels, steps=steps, batch=batch, seed=seed)
     spent = time.process_time() - began
     return {
         "accuracy": accuracy(whole, given.test_events, given.test_labels),
@@ -155,11 +171,30 @@ def chosen(
             rows += [int(mine[row]) for row in pick(features, ipc)]
         return given.events[rows], given.labels[rows]
     optimizer = adam(network, lr=lr, weight_decay=0.0)
-    feed = class_batches(given.events, given.labels, EACH, seed=seed)
+    feed = class_batches(given.events, given.labels, plan["batch"], seed=seed)
     for step in fit(network, feed, optimizer, clip=float("inf")):
         if step.number == steps:
             break
     return network.export()
+
+
+def likeness(events: "Tensor", labels: "Tensor", given: Given) -> dict[str, float]:
+    """How many events a clip has, and how near it is to a real one.
+
+    Returns:
+        ``events_a_clip``, and ``apart``: events that a clip and the nearest clip of its class do
+        not share, as a share of the clip's own; 0 if it is a copy.
+    """
+    import torch
+
+    apart = []
+    for number in labels.unique():
+        mine = events[labels == number].flatten(1).float()
+        real = given.events[given.labels == number].flatten(1).float()
+        nearest = torch.cdist(mine, real, p=1).min(1).values
+        apart.append(nearest / mine.sum(1).clamp_min(1))
+    counts = events.flatten(1).sum(1, dtype=torch.float64)
+    return {"events_a_clip": float(counts.mean()), "apart": float(torch.cat(apart).mean())}
 
 
 def picture(path: Path, events: "Tensor", labels: "Tensor", names: Sequence[str]) -> None:

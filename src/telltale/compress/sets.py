@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from telltale.data.events.sets import Split
+
 SYNTH = ("synth:saccades", "synth:gestures")
 LEARN, TEST = 900, 300  # clips that are drawn
 
@@ -28,6 +30,7 @@ def load_set(
     size: int | None = None,
     most: int = 0,
     seed: int = 0,
+    split: "Split" = "hash",
     learn: int = LEARN,
     test: int = TEST,
 ) -> Given:
@@ -39,6 +42,7 @@ def load_set(
         size: Side; None is 16 for drawn events and the sensor's for others.
         most: Clips of each class and split of a folder, at most; 0 is all.
         seed: Of draws.
+        split: Of a folder without a published one, see :func:`telltale.data.events.read_set`.
         learn: Clips to draw to learn from.
         test: Clips to draw for tests.
 
@@ -67,13 +71,16 @@ def load_set(
     else:
         if not Path(data).is_dir():
             raise ValueError(f"{data}: no such folder; want one, or {' or '.join(SYNTH)}")
-        given = read_set(Path(data), frames_each=frames or 10, size=size, most=most, seed=seed)
+        given = read_set(
+            Path(data), frames_each=frames or 10, size=size, most=most, seed=seed, split=split
+        )
         if given.is_test.all() or not given.is_test.any():
             raise ValueError(f"{data}: want clips to learn from and clips for tests")
         events, labels = given.events[~given.is_test], given.labels[~given.is_test]
         others, truth = given.events[given.is_test], given.labels[given.is_test]
         names = given.names
         says = f"{data}: {len(labels)} clips to learn from and {len(truth)} to test on"
+        says += f" (split: {given.split})"
     tensors = [
         torch.from_numpy(np.minimum(part, 255).astype(np.uint8)) for part in (events, others)
     ]

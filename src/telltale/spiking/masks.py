@@ -4,35 +4,38 @@ Source: Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural Network
 ICLR 2021, arXiv:2102.04010 (SR-STE); Han et al., NeurIPS 2015, arXiv:1506.02626 (magnitude).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from telltale.spiking.spike_nm import in_blocks, out_of_blocks, prunable, top
+from telltale.spiking.blocks import in_blocks, inner_layers, out_of_blocks, prunable
+from telltale.spiking.spike_nm import top
+
+Skip = Collection[str] | None  # layers that stay dense; None is the first and the last
 
 DECAY = 2e-4  # of SR-STE, on weights that are masked out
 
 
-def magnitude_masks(network: nn.Module, n: int, m: int) -> dict[str, Tensor]:
+def magnitude_masks(network: nn.Module, n: int, m: int, skip: Skip = None) -> dict[str, Tensor]:
     """Of each inner layer's weight, the N largest of every M: name to a mask of its shape."""
-    return {k: largest(w, n, m) for k, w in _inner(network).items()}
+    return {k: largest(w, n, m) for k, w in _inner(network, skip).items()}
 
 
 def random_masks(
-    network: nn.Module, n: int, m: int, *, generator: torch.Generator
+    network: nn.Module, n: int, m: int, *, generator: torch.Generator, skip: Skip = None
 ) -> dict[str, Tensor]:
     """N of every M at random."""
     return {
         k: largest(0.5 + torch.rand(w.shape, generator=generator), n, m)
-        for k, w in _inner(network).items()
+        for k, w in _inner(network, skip).items()
     }
 
 
-def unstructured_masks(network: nn.Module, kept: float) -> dict[str, Tensor]:
+def unstructured_masks(network: nn.Module, kept: float, skip: Skip = None) -> dict[str, Tensor]:
     """The share of inner weights that are largest over all inner layers together."""
-    inner = _inner(network)
+    inner = _inner(network, skip)
     sizes = torch.cat([w.abs().flatten() for w in inner.values()])
     limit = sizes.topk(max(1, round(kept * len(sizes)))).values[-1]
     return {k: (w.abs() >= limit).to(w.dtype) for k, w in inner.items()}
@@ -50,9 +53,9 @@ def fix(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
         parametrize.register_parametrization(layer, "weight", _Fixed(mask))
 
 
-def by_magnitude(network: nn.Module, n: int, m: int) -> None:
+def by_magnitude(network: nn.Module, n: int, m: int, skip: Skip = None) -> None:
     """SR-STE: at every pass the N largest of every M; gradients reach all weights."""
-    for layer in prunable(network):
+    for layer in prunable(network, skip):
         parametrize.register_parametrization(layer, "weight", _Largest(n, m))
         weight: nn.Parameter = layer.parametrizations.weight.original  # type: ignore[union-attr,assignment]
         weight.register_hook(
@@ -90,10 +93,5 @@ class _Largest(nn.Module):
         return weight * mask + (1 - mask) * (weight - weight.detach())
 
 
-def _inner(network: nn.Module) -> dict[str, Tensor]:
-    inner = {id(layer) for layer in prunable(network)}
-    return {
-        f"{name}.weight": layer.weight.detach()
-        for name, layer in network.named_modules()
-        if id(layer) in inner
-    }
+def _inner(network: nn.Module, skip: Skip) -> dict[str, Tensor]:
+    return {f"{name}.weight": x.weight.detach() for name, x in inner_layers(network, skip).items()}

@@ -7,7 +7,7 @@ product runs over scipy's compressed rows.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from telltale.spiking.spike_nm import in_blocks, out_of_blocks, violations
+from telltale.spiking.blocks import in_blocks, inner_layers, out_of_blocks, violations
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -59,12 +59,11 @@ def unpack(packed: Packed) -> Tensor:
     return out_of_blocks(blocks, packed.values.new_empty(packed.shape))
 
 
-def pack_network(network: nn.Module, n: int, m: int) -> dict[str, Tensor]:
-    """A network's state with every N:M weight packed; the inner layers', see ``prunable``."""
-    from telltale.spiking.spike_nm import prunable
-
-    inner = {id(layer) for layer in prunable(network)}
-    names = {f"{name}.weight" for name, layer in network.named_modules() if id(layer) in inner}
+def pack_network(
+    network: nn.Module, n: int, m: int, skip: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """A network's state with every N:M weight packed; ``skip`` as in ``inner_layers``."""
+    names = {f"{name}.weight" for name in inner_layers(network, skip)}
     state: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
         if name in names:
@@ -94,12 +93,14 @@ def unpack_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def write_packed(network: nn.Module, path: Path, n: int, m: int) -> None:
+def write_packed(
+    network: nn.Module, path: Path, n: int, m: int, skip: Collection[str] | None = None
+) -> None:
     """Write :func:`pack_network`'s state as safetensors, by a rename."""
     from safetensors.torch import save_file
 
     part = path.with_name(path.name + ".part")
-    state = {name: value.contiguous() for name, value in pack_network(network, n, m).items()}
+    state = {name: value.contiguous() for name, value in pack_network(network, n, m, skip).items()}
     save_file(state, part, {"pattern": f"{n}:{m}"})
     os.replace(part, path)
 

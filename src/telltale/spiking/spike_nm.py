@@ -10,7 +10,7 @@ C(M, k). A mask is N draws without replacement, relaxed so that it can be learnt
 all steps and samples of a forward pass. The credit of a weight is what its synapse earns over
 time, here the gradient of W_eff, which weights that are masked out have, too. Masks and weights
 are learnt together; annealing makes the draws all but certain, then they are fixed and weights go
-on.
+on. Other credits, by eligibility traces that never go back through time, are in ``eligibility``.
 
 Source: Ye, Yu, Zhang, Kong, Wu, Jiang, Tao, "Sparse by Rule: Probability-Based N:M Pruning for
 Spiking Neural Networks", arXiv:2511.12097. Draws without replacement: the Plackett-Luce law.
@@ -22,7 +22,7 @@ Departures: none known; the paper has no code.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 
 import torch
@@ -32,8 +32,10 @@ from torch.nn.utils import parametrize
 
 from telltale.losses import tet, want_labels
 from telltale.nn.contract import Losses
+from telltale.spiking.blocks import in_blocks, inner_layers, out_of_blocks
+from telltale.spiking.eligibility import spatial_credits
 
-CREDITS = ("grad", "taylor")
+CREDITS = ("grad", "taylor", "eprop", "local")
 KEEP, CREDIT_TAU = 0.95, 1.0  # of the moving average; of the soft target
 DISTIL_FROM = 0.1  # of the annealing: credits of the first steps say little
 NEVER = -1e9  # logit of a place that pads a row
@@ -43,21 +45,24 @@ class SpikeNM(nn.Module):
     """A spiking network whose inner layers keep at most N of every M weights.
 
     Args:
-        network: From events (B, T, C, H, W) to outputs (T, B, K), or (B, K). Its convolutions and
-            linear layers but the first and the last are pruned.
+        network: From events (B, T, C, H, W) to outputs (T, B, K), or (B, K).
         n: N, weights that a block keeps.
         m: M, weights of a block.
         soft: Train with the relaxed mask m̃ itself; else with the hard one, straight through.
         eid: λ, weight of the distillation of credits into logits.
-        credit: "grad", |∂L/∂W_eff|, or "taylor", |W ⊙ ∂L/∂W_eff|.
+        credit: "grad", |∂L/∂W_eff|; "taylor", |W ⊙ ∂L/∂W_eff|; "eprop", learning signals through
+            space only times eligibility traces; "local", the traces alone. The last two take a
+            second pass a step and want SpikingJelly's neurons in multi-step mode.
         kappa: κ at the start and at the end of the annealing.
         tau: τ likewise.
+        skip: Names of convolutions and linear layers that stay dense; None is the first and the
+            last, all others are pruned.
 
     Raises:
-        ValueError: If a setting is out of range or the network has no inner layer.
+        ValueError: If a setting is out of range or there is nothing to prune.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a setting each
         self,
         network: nn.Module,
         *,
@@ -68,6 +73,7 @@ class SpikeNM(nn.Module):
         credit: str = "grad",
         kappa: Sequence[float] = (5.0, 50.0),
         tau: Sequence[float] = (2.0, 0.2),
+        skip: Collection[str] | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= n <= m:
@@ -76,13 +82,13 @@ class SpikeNM(nn.Module):
             raise ValueError(f"want eid ≥ 0 and a credit of {CREDITS}, got {eid} and {credit!r}")
         if len(kappa) != 2 or len(tau) != 2 or min(*kappa, *tau) <= 0:
             raise ValueError(f"want two kappa and two tau above 0, got {kappa} and {tau}")
-        layers = prunable(network)
-        if not layers:
+        self.layers = [*inner_layers(network, skip).values()]
+        if not self.layers:
             raise ValueError("want a network with layers between its first and its last")
-        self.network, self.eid = network, eid
+        self.network, self.eid, self.credit = network, eid, credit
         self.size = getattr(network, "size", 32)
         self.kappa, self.tau = (kappa[0], kappa[1]), (tau[0], tau[1])
-        for layer in layers:
+        for layer in self.layers:
             made = NMMask(layer.weight, n, m, soft=soft, credit=credit)
             parametrize.register_parametrization(layer, "weight", made)
         self.masks = [mask for mask in network.modules() if isinstance(mask, NMMask)]
@@ -106,10 +112,20 @@ class SpikeNM(nn.Module):
             events: (B, T, C, H, W) counts.
             labels: (B,) class numbers.
         """
-        outputs = self.run(events)
-        by_step = outputs.ndim == 3
-        want_labels(labels, outputs.shape[1] if by_step else len(outputs))
-        terms = {"task": tet(outputs, labels) if by_step else F.cross_entropy(outputs, labels)}
+
+        def task() -> Tensor:
+            outputs: Tensor = self.network(events)
+            by_step = outputs.ndim == 3
+            want_labels(labels, outputs.shape[1] if by_step else len(outputs))
+            return tet(outputs, labels) if by_step else F.cross_entropy(outputs, labels)
+
+        with parametrize.cached():
+            terms = {"task": task()}
+            if self.training and self.progress < 1 and self.credit in ("eprop", "local"):
+                eprop = self.credit == "eprop"
+                found = spatial_credits(self.network, self.layers, task, signals=eprop)
+                for mask, earned in zip(self.masks, found, strict=True):
+                    mask.earn(earned)
         if self.eid and DISTIL_FROM < self.progress < 1:
             apart = torch.cat([mask.distillation() for mask in self.masks])
             terms["eid"] = self.eid * apart.mean()
@@ -136,6 +152,12 @@ class SpikeNM(nn.Module):
         for weight in made.parameters():
             weight.requires_grad_(True)
         return made
+
+    @torch.no_grad()
+    def entropy(self) -> float:
+        """How undecided masks are: the mean entropy of softmax(κ π) over blocks, in nats."""
+        shares = [F.softmax(mask.scaled(), -1) for mask in self.masks]
+        return float(torch.cat([torch.special.entr(p).sum(-1).flatten() for p in shares]).mean())
 
     def logits(self) -> list[str]:
         """Names of the masks' logits: they want a larger learning rate and no decay."""
@@ -168,8 +190,9 @@ class NMMask(nn.Module):
         soft, hard = sample(self.scaled() + gumbel(self.logits), self.n, self.tau)
         mask = soft if self.soft else hard + soft - soft.detach()
         found: Tensor = weight * out_of_blocks(mask * self.valid, weight)
-        if found.requires_grad:
-            found.register_hook(lambda gradient: self.earn(gradient, weight.detach()))
+        if found.requires_grad and self.credit in ("grad", "taylor"):
+            share = weight.detach() if self.credit == "taylor" else 1.0
+            found.register_hook(lambda gradient: self.earn(gradient * share))
         return found
 
     def chosen(self) -> Tensor:
@@ -180,12 +203,11 @@ class NMMask(nn.Module):
         """κ π (O, blocks, M), places that pad a row far below all others."""
         return (self.kappa * self.logits).masked_fill(~self.valid, NEVER)
 
-    def earn(self, gradient: Tensor, weight: Tensor) -> None:
-        """Take a step's credits into their moving average.
+    def earn(self, earned: Tensor) -> None:
+        """Take a step's credits (O, C, …), whatever their sign, into their moving average.
 
-        The gradient is that of W_eff and not of W, which is 0 wherever the mask is.
+        Gradients are those of W_eff and not of W, which are 0 wherever the mask is.
         """
-        earned = gradient * weight if self.credit == "taylor" else gradient
         found = standardised(in_blocks(earned.detach().abs(), self.m), self.valid)
         self.credits.mul_(KEEP).add_(found, alpha=1 - KEEP)
 
@@ -246,37 +268,3 @@ def standardised(values: Tensor, valid: Tensor) -> Tensor:
 def between(start: float, end: float, share: float) -> float:
     """A geometric schedule's value."""
     return start * math.exp(share * math.log(end / start))
-
-
-# ── blocks ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def in_blocks(weight: Tensor, m: int) -> Tensor:
-    """A weight (O, C, …) as (O, blocks, M): input channels first, each row padded by zeros.
-
-    Sparse kernels reduce along the input channels, so these change fastest.
-    """
-    rows = weight.movedim(1, -1).flatten(1)
-    found: Tensor = F.pad(rows, (0, -rows.shape[1] % m)).unflatten(1, (-1, m))
-    return found
-
-
-def out_of_blocks(blocks: Tensor, like: Tensor) -> Tensor:
-    """The inverse of :func:`in_blocks`, in the shape of ``like``."""
-    shape = (len(like), *like.shape[2:], like.shape[1])
-    return blocks.flatten(1)[:, : like[0].numel()].reshape(shape).movedim(-1, 1)
-
-
-def prunable(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
-    """Convolutions and linear layers but the first and the last."""
-    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)][1:-1]
-
-
-def violations(weight: Tensor, n: int, m: int) -> int:
-    """Blocks of M with more than N weights that are not zero."""
-    return int(((in_blocks(weight, m) != 0).sum(-1) > n).sum())
-
-
-def patterns(n: int, m: int) -> int:
-    """Masks with 1 to N ones among M: what an enumeration would need a logit for, each."""
-    return sum(math.comb(m, k) for k in range(1, n + 1))

@@ -7,6 +7,6 @@ sets   = read_set(Path("N-MNIST"), frames_each=10)   # a dataset's folder, split
 
 from telltale.data.events.files import EVENT, read_events, write_bin
 from telltale.data.events.frames import frames
-from telltale.data.events.sets import EventSet, read_set
+from telltale.data.events.sets import EventSet, held_out, read_set
 
-__all__ = ["EVENT", "EventSet", "frames", "read_events", "read_set", "write_bin"]
+__all__ = ["EVENT", "EventSet", "frames", "held_out", "read_events", "read_set", "write_bin"]

@@ -9,6 +9,7 @@ Source: the formats as inivation, Prophesee, Orchard et al. (N-MNIST, Frontiers 
 import os
 import struct
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ def read_events(path: Path) -> Events:
     Args:
         path: ``.bin`` (N-MNIST), ``.aedat`` (2.0 with the addresses of a DVS128, as CIFAR10-DVS has
             them, or 3.1), ``.mat`` with a struct ``TD``, ``.es`` (DVS), ``.raw`` (EVT 2.0),
-            ``.npy`` with columns x, y, p, t (t in milliseconds, as tonic keeps gestures).
+            ``.npy`` with columns x, y, p, t (t in milliseconds, as tonic keeps gestures), ``.npz``
+            with x, y, t, p (microseconds, as SpikingJelly keeps what it has read).
 
     Raises:
         ValueError: That names the file, if it is not of such a format.
@@ -38,6 +40,7 @@ def read_events(path: Path) -> Events:
         ".es": _event_stream,
         ".raw": _evt2,
         ".npy": _npy,
+        ".npz": _npz,
     }
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: want an event file, one of {', '.join(readers)}")
@@ -192,10 +195,21 @@ def _evt2(path: Path) -> Events:
 
 
 def _npy(path: Path) -> Events:
-    table = np.load(path, allow_pickle=False)
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a NumPy array ({error})") from None
     if table.dtype.names:
         return as_events(*(table[name] for name in "xytp"))
     if table.ndim != 2 or table.shape[1] != 4:
         raise ValueError(f"{path}: want columns x, y, p, t, got {table.shape}")
     x, y, p, t = table.astype(np.float64).T
     return as_events(x, y, np.round(1000 * t), p)
+
+
+def _npz(path: Path) -> Events:
+    try:
+        with np.load(path, allow_pickle=False) as table:
+            return as_events(*(table[name] for name in "xytp"))
+    except (KeyError, TypeError, ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}: want arrays x, y, t and p ({error})") from None

@@ -15,10 +15,11 @@ from telltale.data.events.files import Events, as_events
 
 PATH = ((3.5, 7.0), (3.5, -7.0), (-7.0, 0.0))  # pixels of a 34-pixel sensor, a saccade each
 SACCADE, FLOOR = 105_000, 0.1  # microseconds; intensity of black
+SWAY = 1.2 / 28  # of small digits: 1.2 and 2.4 pixels where a digit has 8, a little more than scale
 CHUNK = 64  # pictures at once
 
 
-def saccade_events(
+def saccade_events(  # noqa: PLR0913  # a property of the sensor each
     picture: NDArray[np.float64],
     rng: np.random.Generator,
     *,
@@ -28,6 +29,7 @@ def saccade_events(
     threshold: float = 0.25,
     spread: float = 0.03,
     noise: float = 0.0,
+    refractory: int = 0,
 ) -> Events:
     """Events of a picture before a shaking camera, sorted by time.
 
@@ -40,6 +42,8 @@ def saccade_events(
         threshold: θ in log intensity.
         spread: Standard deviation of θ over pixels.
         noise: Events a second of a pixel at rest.
+        refractory: Microseconds for which a pixel that fired is blind; what it would have fired is
+            lost.
 
     Raises:
         ValueError: If the picture is larger than the sensor or not within [0, 1].
@@ -58,7 +62,8 @@ def saccade_events(
     spots = rng.integers(0, side, (2, count))
     when, sign = rng.integers(0, max(length, 1), count), rng.integers(0, 2, count)
     found = np.concatenate([as_events(x, y, t, p), as_events(spots[0], spots[1], when, sign)])
-    return found[np.argsort(found["t"], kind="stable")]
+    found = found[np.argsort(found["t"], kind="stable")]
+    return _rested(found, refractory, side) if refractory else found
 
 
 def saccade_digits(
@@ -98,13 +103,23 @@ def saccade_digits(
         canvases = np.zeros((len(chunk), side, side))
         for canvas, row in zip(canvases, chunk, strict=True):
             canvas[start : start + wide, start : start + wide] = _enlarged(pictures[row], wide)
-        looks = np.stack([_looks(canvas, rng, 3000, wide / 28) for canvas in canvases])
+        looks = np.stack([_looks(canvas, rng, 3000, SWAY * wide) for canvas in canvases])
         which, *columns = _fired(looks, _limits(rng, 0.25, 0.03, canvases.shape), 3000)
         events = as_events(*columns)
         for number in range(len(chunk)):
             mine = events[which == number]
             found[first + number] = frames(mine, steps, (side, side))
     return found, digits[rows].astype(np.int64)
+
+
+def _rested(events: Events, refractory: int, side: int) -> Events:
+    """Events, sorted by time, without those that follow a kept one of their pixel too soon."""
+    last = np.full((side, side), -refractory, np.int64)
+    keep = np.zeros(len(events), bool)
+    for number, (x, y, t, _) in enumerate(events.tolist()):
+        if t - last[y, x] >= refractory:
+            keep[number], last[y, x] = True, t
+    return events[keep]
 
 
 def _looks(
