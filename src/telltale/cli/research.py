@@ -101,18 +101,21 @@ def evaluate(
         list[str],
         typer.Argument(
             help="A method's slug, an exported .onnx, a run's folder, or a CSV of predictions; "
-            "for leave-one-out KIND=RUN, one for each kind of forgery.",
+            "for leave-one-out KIND=RUN, one for each kind of forgery; for folds FOLD=RUN.",
             metavar="DETECTOR",
         ),
     ],
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Manifest, folder of classes or ffpp:FOLDER; several across datasets."),
+        typer.Option(
+            help="Manifest, folder of classes or ffpp:FOLDER; several across datasets or folds."
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="intra, cross-manipulation, leave-one-out, cross-dataset, joint, or a file.",
+            help="intra, cross-manipulation, leave-one-out, cross-dataset, joint, folds, or a "
+            "file.",
             metavar="NAME|FILE.toml",
         ),
     ] = None,
@@ -158,7 +161,7 @@ def evaluate(
         pairs = [word.rpartition("=") for word in what]
         named = {kind or word: word for kind, _, word in pairs}
         found = judge.compare(named, data or [], settings, keep=keep, track=track)
-        tables = [judge.grid_table(found)]
+        tables = judge.grid_tables(found)
     else:
         if len(what) != 1 or len(data or []) > 1:
             raise ValueError("want one detector and one --data; several want a named --protocol")

@@ -5,18 +5,12 @@ figure has an interval that resamples whole sources, the worst slice is named, a
 comes from validation data, never from the split that it is judged on.
 """
 
-from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_table
-from telltale.evaluate.grids import (
-    Cell,
-    Grid,
-    cross_dataset,
-    cross_manipulation,
-    intra,
-    leave_one_out,
-    suite,
-)
+from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_tables
+from telltale.evaluate.grids import Cell, Grid
+from telltale.evaluate.intervals import Measure
+from telltale.evaluate.iso import iso
 from telltale.evaluate.maps import judge_maps, maps_markdown, write_maps
-from telltale.evaluate.measures import Evaluation, Measure, Row, measure
+from telltale.evaluate.measures import Evaluation, Row, measure
 from telltale.evaluate.predictions import (
     Predictions,
     answered,
@@ -27,10 +21,21 @@ from telltale.evaluate.predictions import (
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
 from telltale.evaluate.run import compare, evaluate, evaluate_detector, predict
 from telltale.evaluate.slices import leaks
+from telltale.evaluate.suites import (
+    Answers,
+    cross_dataset,
+    cross_manipulation,
+    folds,
+    intra,
+    joint,
+    leave_one_out,
+    suite,
+)
 from telltale.evaluate.tables import to_csv, to_json, to_latex, to_markdown, to_tables, write
 
 __all__ = [
     "SUITES",
+    "Answers",
     "Cell",
     "Evaluation",
     "Grid",
@@ -45,12 +50,15 @@ __all__ = [
     "cross_manipulation",
     "evaluate",
     "evaluate_detector",
+    "folds",
     "grid_csv",
     "grid_json",
     "grid_latex",
     "grid_markdown",
-    "grid_table",
+    "grid_tables",
     "intra",
+    "iso",
+    "joint",
     "judge_maps",
     "leaks",
     "leave_one_out",

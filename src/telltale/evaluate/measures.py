@@ -1,6 +1,6 @@
 """From predictions to figures: each with an interval, by slice, the worst slice named."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -9,27 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from telltale import metrics
-from telltale.evaluate.predictions import Predictions, Strings
+from telltale.evaluate.intervals import Measure, Metric, with_interval
+from telltale.evaluate.iso import AT_LIMITS, iso
+from telltale.evaluate.iso import COLUMNS as ISO
+from telltale.evaluate.predictions import Predictions
 from telltale.evaluate.protocol import Protocol
 from telltale.evaluate.slices import leaks, slices
-
-Metric = Callable[..., float]
 
 LOWER_IS_BETTER = frozenset(
     {
         *("eer", "min_cllr", "apcer", "bpcer", "acer", "hter", "aurc", "brier", "ece", "cllr"),
-        *("bpcer_at_apcer_5", "unanswered", "undecided"),
+        *(*AT_LIMITS, "apnrr", "bpnrr", "unanswered", "undecided"),
         *("genuine_called_forged", "forged_called_genuine"),
     }
 )
-
-
-class Measure(NamedTuple):
-    """A figure with its 95 % interval; None where the sources are too few for one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 class Row(NamedTuple):
@@ -80,22 +73,18 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
     answered = rows.take(~np.isnan(rows.scores)) if not np.isnan(rows.scores).all() else None
     measures: dict[str, Measure] = {}
     if answered is not None:
-        kinds = answered.columns.get("kind")
         for key, metric in _metrics(answered, threshold).items():
-            columns = (kinds,) if kinds is not None and key in _BY_KIND else ()
-            if (figure := with_interval(metric, answered, protocol, columns)) is not None:
+            if (figure := with_interval(metric, answered, protocol)) is not None:
                 measures[key] = figure
     missing = with_interval(_mean_score, _scored(rows, np.isnan(rows.scores)), protocol)
     if missing is not None and missing.value:
         measures["unanswered"] = missing
+    measures |= {k: it for k, it in iso(rows, protocol, threshold).items() if k in ISO}
     for key, wrong in _verdicts(rows).items():
         if (figure := with_interval(_mean_score, wrong, protocol)) is not None:
             measures[key] = figure
     forged = int(rows.labels.sum())
     return Row(name, len(rows) - forged, forged, np.unique(rows.sources).size, measures)
-
-
-_BY_KIND = frozenset({"apcer", "acer", "bpcer_at_apcer_5"})
 
 
 def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
@@ -105,36 +94,16 @@ def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
         "eer": metrics.eer,
         "average_precision": metrics.average_precision,
         "tpr_at_fpr_1": partial(metrics.tpr_at_fpr, limit=0.01),
-        "bpcer_at_apcer_5": _bpcer_at_apcer_5,
         "min_cllr": metrics.min_cllr,
     }
     if threshold is not None:
         found |= {
             "accuracy": partial(metrics.accuracy, threshold=threshold),
-            "bpcer": partial(metrics.bpcer, threshold=threshold),
-            "apcer": _at(metrics.apcer, threshold),
-            "acer": _at(metrics.acer, threshold),
-            "hter": partial(metrics.hter, threshold=threshold),
             "aurc": partial(metrics.aurc, threshold=threshold),
         }
     if rows.scores.min() >= 0 and rows.scores.max() <= 1:
         found |= {"brier": metrics.brier, "ece": metrics.ece, "cllr": _cllr}
     return found
-
-
-def _at(metric: Metric, threshold: float) -> Metric:
-    """The metric at a threshold, kinds as an optional third argument."""
-
-    def at(scores: ArrayLike, labels: ArrayLike, kinds: ArrayLike | None = None) -> float:
-        return metric(scores, labels, threshold, kinds)
-
-    return at
-
-
-def _bpcer_at_apcer_5(
-    scores: ArrayLike, labels: ArrayLike, kinds: ArrayLike | None = None
-) -> float:
-    return metrics.bpcer_at_apcer(scores, labels, 0.05, kinds)
 
 
 def _cllr(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -143,37 +112,6 @@ def _cllr(scores: ArrayLike, labels: ArrayLike) -> float:
 
 def _mean_score(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean(np.asarray(scores, np.float64)))
-
-
-def with_interval(
-    metric: Metric, rows: Predictions, protocol: Protocol, columns: tuple[Strings, ...] = ()
-) -> Measure | None:
-    """A measure with its interval; None if the rows lack a class that it needs.
-
-    Args:
-        metric: Of scores, labels and the columns.
-        rows: With a score each.
-        protocol: For the bootstrap.
-        columns: Further columns (N,) that the metric takes.
-    """
-    try:
-        value = metric(rows.scores, rows.labels, *columns)
-    except metrics.OneClassError:
-        return None
-    groups = rows.column(protocol.interval_by)
-    try:
-        found = metrics.bootstrap(
-            metric,
-            rows.scores,
-            rows.labels,
-            groups,
-            seed=protocol.seed,
-            resamples=protocol.resamples,
-            columns=columns,
-        )
-    except ValueError:  # fewer than two sources, or most draws of one class
-        return Measure(value)
-    return Measure(*found)
 
 
 def _scored(rows: Predictions, happened: ArrayLike) -> Predictions:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telltale.data.forgery import located
-from telltale.evaluate.grids import Grid, suite
+from telltale.data.layout import STACKS
+from telltale.evaluate.grids import Grid
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
     Predictions,
@@ -22,6 +23,7 @@ from telltale.evaluate.predictions import (
     unanswered,
 )
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
+from telltale.evaluate.suites import Answers, suite
 from telltale.evaluate.tables import write_text
 from telltale.loading import load
 
@@ -103,6 +105,8 @@ def predict(
         ValueError: That names the file and says what is wrong with it.
     """
     manifest = unanswered(data)
+    if stacked := next((it for it in manifest.paths if Path(it).suffix in STACKS), None):
+        raise ValueError(f"{stacked}: holds cut faces; unpack them first: telltale prepare {data}")
     parts = {protocol.split, *((protocol.select_split,) if protocol.select else ())}
     for part in sorted(parts):
         manifest.of_split(part)  # says which splits there are before the long run, not after
@@ -133,11 +137,13 @@ def compare(
 
     Args:
         whats: Detectors or tables of predictions by name. "leave-one-out" wants one for each kind
-            of forgery, by that kind's name, which has not learned from it; the others want one,
-            but "cross-dataset" takes a table of each dataset, too.
-        datas: Data for detectors: one, or several to go across datasets.
+            of forgery, by that kind's name, which has not learned from it, and "folds" one for
+            each fold; the others want one, but "cross-dataset" takes a table of each dataset, too.
+        datas: Data for detectors: one, or several to go across datasets, or one for each fold in
+            the detectors' order.
         protocol: With a suite.
-        keep: CSV to write the predictions to, where one detector runs over one dataset.
+        keep: CSV to write the predictions to, where one detector runs over one dataset; the scores
+            of its videos go to a file beside it whose name ends in ``-videos``.
         track: Shows progress.
 
     Raises:
@@ -146,33 +152,47 @@ def compare(
     if protocol.suite not in SUITES:
         raise ValueError(f"want a suite of {', '.join(SUITES)}, got {protocol.suite!r}")
     tables = all(Path(what).suffix.lower() == ".csv" for what in whats.values())
-    several = protocol.suite == "leave-one-out" or (protocol.suite == "cross-dataset" and tables)
+    own = protocol.suite in ("leave-one-out", "folds")  # a detector for each test
+    several = own or (protocol.suite == "cross-dataset" and tables)
     if not whats or (len(whats) > 1 and not several):
         raise ValueError(f"{protocol.suite} judges one detector, got {', '.join(whats)}")
     if keep is not None and len(whats) * len(datas) != 1:
         raise ValueError(f"{keep}: keeps the predictions of one detector on one dataset")
-    found: dict[str, Predictions] = {}
+    found: dict[str, Answers] = {}
     made_with: dict[str, str] = {}
-    for name, what in whats.items():
+    for number, (name, what) in enumerate(whats.items()):
         if protocol.suite == "leave-one-out" and Path(what).is_dir():
             check_left_out(Path(what), name)
         if Path(what).suffix.lower() == ".csv":
             if datas:
                 raise ValueError(f"{what}: predictions bring their own data; leave out {datas[0]}")
-            found[name] = read_predictions(Path(what))
+            found[name] = Answers(read_predictions(Path(what)))
             made_with |= _identity(Path(what))
             continue
-        if not datas or (len(datas) > 1 and protocol.suite != "cross-dataset"):
-            raise ValueError(f"{what}: {protocol.suite} needs data: one manifest; got {len(datas)}")
         detector = load(what, threads=1)
         made_with |= _which(detector)
-        for data in datas:
+        for data in _datas(datas, protocol.suite, number, len(whats), what):
             answers = predict(detector, data, protocol, keep=keep, track=track)
-            named = name if protocol.suite == "leave-one-out" else _named(answers)
-            found[f"{named} ({data})" if named in found else named] = answers
+            named = name if own else _named(answers)
+            fixed, learnt = detector.weights.threshold, detector.weights.learnt or None
+            named = f"{named} ({data})" if named in found else named
+            found[named] = Answers(answers, fixed, learnt)
             made_with |= _identity(data)
     made = suite(found, protocol)
     return made._replace(made_with=_made_with(protocol, made_with))
+
+
+def _datas(
+    datas: Sequence[Path], suite: str, number: int, count: int, what: str | Path
+) -> Sequence[Path]:
+    """What the ``number``-th of so many detectors is judged on."""
+    if suite == "folds" and len(datas) == count:
+        return datas[number : number + 1]
+    if suite == "folds":
+        raise ValueError(f"folds want --data for each of {count} detectors, got {len(datas)}")
+    if not datas or (len(datas) > 1 and suite != "cross-dataset"):
+        raise ValueError(f"{what}: {suite} needs data: one manifest; got {len(datas)}")
+    return datas
 
 
 def check_left_out(run: Path, kind: str) -> None:
@@ -188,10 +208,14 @@ def check_left_out(run: Path, kind: str) -> None:
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a CSV that :func:`read_predictions` reads."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(predictions_csv(predictions))
-    write_text(path, text.getvalue())
+    """Write a CSV that :func:`read_predictions` reads; with videos, another of their means."""
+    tables = {path: predictions}
+    if "video" in predictions.columns:
+        tables[path.with_stem(f"{path.stem}-videos")] = predictions.averaged("video")
+    for name, table in tables.items():
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(predictions_csv(table))
+        write_text(name, text.getvalue())
 
 
 def _judged(

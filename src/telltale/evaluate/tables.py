@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from telltale.evaluate.forms import (
+    ISO_TITLES,
     cell,
     comma,
     grid_csv,
@@ -17,7 +18,8 @@ from telltale.evaluate.forms import (
     markdown,
 )
 from telltale.evaluate.grids import Grid
-from telltale.evaluate.measures import Evaluation, Measure, Row
+from telltale.evaluate.intervals import Measure
+from telltale.evaluate.measures import Evaluation, Row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,13 +29,9 @@ TITLES = {
     "eer": "EER",
     "average_precision": "AP",
     "tpr_at_fpr_1": "TPR at FPR 1 %",
-    "bpcer_at_apcer_5": "BPCER at APCER 5 %",
+    **ISO_TITLES,
     "min_cllr": "min Cllr",
     "accuracy": "accuracy",
-    "bpcer": "BPCER",
-    "apcer": "APCER",
-    "acer": "ACER",
-    "hter": "HTER",
     "aurc": "AURC",
     "brier": "Brier",
     "ece": "ECE",

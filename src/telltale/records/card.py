@@ -26,6 +26,7 @@ class Weights:
         operating_range: Quality measure to ``[low, high]``; outside, the verdict is "can't tell".
         threshold: Score in [0, 1] between "no" and "yes".
         doubt: Half-width of "can't tell" round the threshold, in score.
+        learnt: Kinds of forgery or attack that training saw; empty where nobody wrote them down.
         heatmap: What the violation test found of the map that a scan shows: ``method``,
             ``violation`` (share in [0, 1]) and ``pictures``, how many it was measured on.
     """
@@ -42,9 +43,11 @@ class Weights:
     doubt: float = 0.1
     source: str = ""
     notice: str = ""
+    learnt: tuple[str, ...] = ()
     heatmap: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "learnt", tuple(self.learnt))  # a list, as TOML has it
         for name in ("file", "sha256", "license", "trained_on"):
             if not getattr(self, name):
                 raise ValueError(f"weights {self.file or '(no file)'}: {name} is missing")
