@@ -79,6 +79,8 @@ class Card:
         tiny: Settings of a model that trains in seconds.
         task: What ``--task`` calls its question: "faces", "spoof", "documents" …
         asked: Whether a scan without ``--task`` asks it, if weights are shipped.
+        contexts: Ways in which a picture was taken that make a scan ask it all the same: "selfie",
+            "document".
     """
 
     slug: str
@@ -96,6 +98,7 @@ class Card:
     weights: tuple[Weights, ...] = ()
     task: str = ""
     asked: bool = True
+    contexts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("slug", "title", "source", "verb", "claim"):
