@@ -26,6 +26,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_context_of_capture_adds_its_question() -> None:
+    plain = [it.card.slug for it in detectors()]
+    assert not {"joint_attacks", "recapture"} & set(plain)
+    for context, slug in (("selfie", "joint_attacks"), ("document", "recapture")):
+        assert {it.card.slug for it in detectors(context=context)} == {*plain, slug}
+    with pytest.raises(ValueError, match="no context 'selfy', did you mean"):
+        detectors(context="selfy")
+    with pytest.raises(ValueError, match="context 'selfie' adds questions; leave out faces"):
+        detectors(task="faces", context="selfie")
+    assert run(["scan", "x.jpg", "--context", "selfie", "--engine", "ray"]) == 2
+
+
 def test_a_task_names_its_detector() -> None:
     assert load(task="documents").card.slug == "recapture"
     assert load(task="spoof").card.slug == "joint_attacks"

@@ -1,6 +1,7 @@
 """The catalogue of attacks: a tree, datasets that name its kinds, and filters that agree."""
 
 import json
+import tomllib
 
 import pytest
 
@@ -16,6 +17,41 @@ def test_the_tree_has_three_roots() -> None:
     assert taxonomy.lineage("print_cut") == ["print_cut", "print", "physical"]
     with pytest.raises(ValueError, match="no attack 'hologram'"):
         taxonomy.family("hologram")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "family"),
+    [
+        ("identity_swap", "identity_swap", "digital"),
+        ("Face2Face", "reenactment", "digital"),
+        ("print 1", "print", "physical"),
+        ("Warped print", "print_warped", "physical"),
+        ("cut", "print_cut", "physical"),
+        ("ipad_video", "replay_tablet", "physical"),
+        ("upper body mask", "mask", "physical"),
+        ("self_blend", "identity_swap", "digital"),
+        ("digital/mine", "digital", "digital"),
+        ("hybrid/a deepfake on a phone", "hybrid", "hybrid"),
+    ],
+)
+def test_names_of_datasets_find_their_entry(name: str, kind: str, family: str) -> None:
+    assert taxonomy.kind_of(name) == kind
+    assert taxonomy.family_of(name) == family
+
+
+@pytest.mark.parametrize("name", ["maskgan", "photoshop", "forged", "", "mine/digital", "7"])
+def test_names_that_nothing_knows_are_refused_not_guessed(name: str) -> None:
+    with pytest.raises(ValueError, match="no kind of attack"):
+        taxonomy.kind_of(name)
+
+
+def test_every_name_stands_for_an_entry_and_for_one_only() -> None:
+    table = tomllib.loads((taxonomy.HERE / "kinds.toml").read_text("utf-8"))
+    for part in ("words", "names"):
+        assert set(table[part]) <= set(taxonomy.attacks())
+        every = [name for names in table[part].values() for name in names]
+        assert len(every) == len(set(every))
+    assert not {n for names in table["names"].values() for n in names} & set(taxonomy.attacks())
 
 
 def test_every_dataset_is_described() -> None:

@@ -32,10 +32,12 @@ def judge(network: "nn.Module", source: "Source", slug: str) -> float:
     figure = judged_by(slug)
     if figure == GAIN:
         return gain(network, source, catalog.card(slug).learns_from)
-    return validate(network, source) if figure == AUC else correlation(network, source)
+    if figure == AUC:
+        return validate(network, source, catalog.card(slug).takes)
+    return correlation(network, source)
 
 
-def validate(network: "nn.Module", source: "Source") -> float:
+def validate(network: "nn.Module", source: "Source", takes: Sequence[str] = ("images",)) -> float:
     """The AUC of a network's logits over a source's validation batches."""
     import torch
 
@@ -45,7 +47,7 @@ def validate(network: "nn.Module", source: "Source") -> float:
     network.eval()
     with torch.no_grad():
         for batch in source.validation():
-            evidence = network(torch.from_numpy(batch["images"]).to(device))
+            evidence = network(*(torch.from_numpy(batch[word]).to(device) for word in takes))
             logits.append(evidence.logit.double().cpu().numpy())
             labels.append(batch["labels"])
     network.train(was_training)

@@ -82,23 +82,31 @@ def load(
 
 
 def detectors(
-    method: PathLike | None = None, *, task: str | None = None, threads: int = 0
+    method: PathLike | None = None,
+    *,
+    task: str | None = None,
+    context: str | None = None,
+    threads: int = 0,
 ) -> "tuple[Detector, ...]":
     """All that a scan asks: the method's detector, a task's first, or one for each question.
 
     Args:
         method: As for :func:`load`.
         task: As for :func:`load`.
+        context: How the pictures were taken: "selfie" asks whether the face was presented live,
+            too, and "document" whether the page was recaptured.
         threads: As for :func:`load`.
 
     Raises:
-        ValueError: As for :func:`load`.
+        ValueError: As for :func:`load`, or if no method knows the context.
     """
     from telltale.detector import Detector
 
     if method is not None or task is not None:
+        if context is not None:
+            raise ValueError(f"context {context!r} adds questions; leave out {task or method}")
         return (load(method, task=task, threads=threads),)
-    first = {task_of(card): card for card in reversed(asked(None))}
+    first = {task_of(card): card for card in reversed(asked(None, context))}
     return tuple(Detector.load(card.slug, threads=threads) for card in reversed(first.values()))
 
 
@@ -132,19 +140,28 @@ def _of_run(folder: Path, threads: int) -> "Detector":
         ) from None
 
 
-def asked(task: str | None) -> "list[Card]":
+def asked(task: str | None, context: str | None = None) -> "list[Card]":
     """The methods with shipped weights that answer a task; by default those that a scan asks.
 
+    Args:
+        task: Whose; None is all that a scan asks.
+        context: With those that this way of taking a picture calls for.
+
     Raises:
-        ValueError: If there is no such task; the text names the nearest.
+        ValueError: If there is no such task or context; the text names the nearest.
     """
     from telltale.catalog import cards, nearest
 
     ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
     if not ready:
         raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
+    known = dict.fromkeys(name for card in ready for name in card.contexts)
+    if context is not None and context not in known:
+        raise ValueError(
+            f"no context {context!r}{nearest(context, known)}; there is {', '.join(known)}"
+        )
     if task is None:
-        return [card for card in ready if card.asked]
+        return [card for card in ready if card.asked or context in card.contexts]
     tasks = dict.fromkeys(task_of(card) for card in ready)
     if task not in tasks:
         raise ValueError(

@@ -82,6 +82,12 @@ def test_a_forgery_takes_the_frame_numbers_of_its_real_video(tmp_path: Path) -> 
     )
 
 
+def test_a_protocol_may_take_the_first_frames_alone(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", frames=12)
+    done = cut_clip(Clip("f", (path,), row(path, first=5)), tmp_path, QUICK)
+    assert done.frames == (0, 2, 4)  # of the first five, not of twelve
+
+
 def test_what_gives_no_face_is_an_error_not_a_raise(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")

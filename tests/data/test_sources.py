@@ -48,7 +48,7 @@ def test_toy_domains_come_in_equal_blocks_the_genuine_first(tmp_path: Path) -> N
     assert all(batch["masks"][k].any() for k in np.flatnonzero(~real))
     with pytest.raises(ValueError, match="want a multiple of 5, genuine and 4 kinds, got 18"):
         toys(tmp_path, balance="domains", batch=18)
-    with pytest.raises(ValueError, match="labels, domains, pairs, datasets, got 'kinds'"):
+    with pytest.raises(ValueError, match="labels, domains, pairs, datasets, families, got 'kinds'"):
         Data(manifest="x", balance="kinds")
 
 

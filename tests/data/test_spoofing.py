@@ -7,11 +7,21 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from telltale.data.clips import Cut
 from telltale.data.forgery import READERS
 from telltale.data.manifest import Manifest, read_manifest
-from telltale.data.spoofing import mcio, siw
+from telltale.data.pictures import read
+from telltale.data.spoofing import celeba_spoof, folders, mcio, siw, wmca
+from telltale.data.spoofing import oulu as oulu_reader
+from telltale.data.stacks import count_stack, read_stack
+from telltale.evaluate import Protocol, predict
+from telltale.media import MediaError
+from telltale.prepare import prepare
+from telltale.taxonomy import family_of
 
 
 def touch(paths: Iterable[Path]) -> None:
@@ -179,6 +189,118 @@ def test_siw(tmp_path: Path, protocol: str, train: dict[str, int], test: dict[st
         )
         assert kinds == expected
     assert siw.PROTOCOLS[0] == "1"
+    first = {row.split: row.first for row in rows}
+    assert first["train"] == (60 if protocol == "1" else 0)
+    assert first["test"] == 0  # every frame of a tested video counts
+
+
+WMCA = {  # name to what it shows
+    "100_01_000_0_00": ("", "train"),
+    "100_01_000_3_01": ("prints", "train"),
+    "101_01_000_0_01": ("", "dev"),
+    "101_01_000_3_05": ("replay", "dev"),
+    "102_01_000_0_00": ("", "eval"),
+    "102_01_000_1_13": ("rigidmask", "eval"),
+    "102_01_000_1_04": ("glasses", "eval"),
+    "102_01_000_2_07": ("fakehead", "eval"),
+    "102_01_000_2_08": ("papermask", "eval"),
+    "102_01_000_2_17": ("rigidmask", "eval"),
+    "102_01_000_2_75": ("flexiblemask", "eval"),
+    "102_01_000_4_18": ("replay", "eval"),
+    "102_01_000_5_11": ("makeup", "eval"),
+}
+
+
+def wmca_tree(root: Path) -> Path:
+    folder = root / "WMCA_preprocessed_RGB/WMCA/face-station/01.02.18"
+    touch(folder / f"{name}.hdf5" for name in WMCA)
+    other = root / "WMCA_preprocessed_CDIT/WMCA/face-station/01.02.18"
+    touch(other / f"{name}.hdf5" for name in WMCA)
+    lists = root / "wmca-protocols-csv"
+    lists.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"face-station/01.02.18/{name},{int(kind != '')},x,{split}"
+        for name, (kind, split) in WMCA.items()
+    ]
+    (lists / "PROTOCOL-grandtest.csv").write_text("\n".join(lines) + "\n")
+    few = [line for line in lines if "train" in line or "_0_0" in line or "_2_07" in line]
+    (lists / "PROTOCOL-LOO_fakehead.csv").write_text("\n".join(few) + "\n")
+    return root
+
+
+def test_wmca_names_say_what_the_attack_is(tmp_path: Path) -> None:
+    root = wmca_tree(tmp_path / "WMCA")
+    rows = read_manifest(root).rows
+    assert {row.path.stem: row.kind for row in rows} == {n: it[0] for n, it in WMCA.items()}
+    assert all(row.label == (row.kind != "") for row in rows)
+    splits = {"train": "train", "dev": "val", "eval": "test"}
+    assert {row.path.stem: row.split for row in rows} == {
+        n: splits[s] for n, (_, s) in WMCA.items()
+    }
+    assert {row.source for row in rows if row.split == "test"} == {"wmca:102"}
+    assert all("RGB" in str(row.path) for row in rows)
+    left = read_manifest(f"wmca-LOO_fakehead:{root}")
+    assert counts(left)["test"] == {"live": 1, "fakehead": 1}
+    assert {row.kind for row in left.rows if row.split != "test"} == {"", "prints"}
+    with pytest.raises(ValueError, match=r"want PROTOCOL-LOO_prints\.csv in it"):
+        read_manifest(f"wmca-LOO_prints:{root}")
+    table = root / "wmca-protocols-csv/PROTOCOL-grandtest.csv"
+    for line, message in (
+        ("face-station/x/100_01_000_3_01,0,x,train", "the name says prints, the label 0"),
+        ("face-station/x/999_01_000_0_00,0,x,train", r"no face-station/x/999_01_000_0_00\.hdf5"),
+        ("face-station/x/100_01_000_0_00,0,x,test", "want path,label,…,train|dev|eval"),
+    ):
+        table.write_text(line + "\n")
+        with pytest.raises(ValueError, match=f"line 1: {message}"):
+            read_manifest(root)
+
+
+def test_wmca_faces_are_unpacked_as_they_were_cut(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    root = wmca_tree(tmp_path / "WMCA")
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (12, 3, 32, 32), np.uint8)
+    for path in root.rglob("WMCA_preprocessed_RGB/**/*.hdf5"):
+        with h5py.File(path, "w") as file:
+            for number, frame in enumerate(frames):
+                file.create_group(f"Frame_{number}").create_dataset("array", data=frame)
+    count, done = prepare([root], tmp_path / "faces", Cut(frames=4, size=32), workers=1)
+    assert count == len(list(done)) == len(WMCA)
+    made = read_manifest(tmp_path / "faces/manifest.csv")
+    assert counts(made)["test"]["rigidmask"] == 8
+    first = next(row for row in made.rows if row.path.name == "0011.png")
+    assert (np.asarray(Image.open(first.path)) == frames[11].transpose(1, 2, 0)).all()
+    with pytest.raises(ValueError, match="is a video; cut its faces first: telltale prepare"):
+        read(root, ("images",), size=32)
+    with pytest.raises(ValueError, match="holds cut faces; unpack them first: telltale prepare"):
+        predict(None, root, Protocol())  # type: ignore[arg-type]
+
+
+def test_broken_stacks_are_named(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "a.hdf5"
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(MediaError, match=r"a\.hdf5: cannot be read as HDF5"):
+        count_stack(path)
+    with h5py.File(path, "w") as file:
+        file.create_group("Frame_0").create_dataset("array", data=np.zeros((4, 8, 8), np.uint8))
+        file.create_group("Frame_1")
+    with pytest.raises(MediaError, match=r"want colour faces \(3, S, S\) of uint8 in Frame_0"):
+        read_stack(path, 0)
+    with pytest.raises(MediaError, match="Frame_1 has no readable array"):
+        read_stack(path, 1)
+
+
+def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ValueError, match=r"pip install 'telltale-vision\[hdf5\]'"):
+        count_stack(tmp_path / "a.hdf5")
+
+
+def test_every_kind_of_the_readers_has_a_family() -> None:
+    kinds = [*folders.CASIA.values(), *oulu_reader.KINDS.values(), *celeba_spoof.TYPES]
+    kinds += [*wmca.ATTACKS, "makeup", "wig", "print 1", "replay 4", "ipad_video", "highdef photo"]
+    assert {family_of(kind) for kind in kinds if kind != "live"} == {"physical"}
 
 
 def test_celeba_spoof(tmp_path: Path) -> None:
@@ -219,6 +341,11 @@ def test_mcio_few_shots(tmp_path: Path) -> None:
     assert Counter(row.label for row in shots) == {0: 5, 1: 5}
     tested = {row.source for row in rows if row.split == "test"}
     assert not tested & {row.source for row in shots}  # nor other videos of these people
+    celeba(root / "celeba")
+    more = read_manifest(f"mcio-OMI2C-celeba-s5:{root}").rows
+    assert {row.dataset for row in more if row.split == "train"} >= {"celebaspoof", "oulu"}
+    assert [row for row in more if row.split == "test"] == [r for r in rows if r.split == "test"]
+    assert "mcio-MI2C-celeba" not in READERS
     again = read_manifest(f"mcio-OMI2C-s5:{root}").rows
     assert rows == again
     with pytest.raises(ValueError, match="want the folder msu with its dataset"):
@@ -244,7 +371,7 @@ def test_celeba_spoof_checks_the_type(tmp_path: Path, kind: int, attack: int) ->
 
 def test_every_reader_says_what_it_wants_of_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    spoofing = [n for n in READERS if n.split("-")[0] in ("oulu", "siw", "mcio", "casiafasd")]
-    for name in (*spoofing, "replayattack", "msumfsd", "celebaspoof"):
+    spoofing = [n for n in READERS if n.split("-")[0] in ("oulu", "siw", "mcio", "wmca")]
+    for name in (*spoofing, "casiafasd", "replayattack", "msumfsd", "celebaspoof"):
         with pytest.raises(ValueError, match="empty: want"):
             read_manifest(f"{name}:{tmp_path / 'empty'}")

@@ -17,7 +17,6 @@ from sklearn import metrics as peer
 from telltale import evaluate as verb
 from telltale.evaluate import Cell, Grid, Predictions, Protocol
 from telltale.evaluate import run as running
-from telltale.evaluate.grids import family_of
 from telltale.records import Finding, Weights
 
 QUICK = Protocol(resamples=30)
@@ -329,28 +328,3 @@ def test_a_protocol_is_checked() -> None:
     for wrong in ({"suite": "all"}, {"frames": -1}, {"choose": "last"}):
         with pytest.raises(ValueError, match="want"):
             Protocol(**wrong)  # type: ignore[arg-type]
-
-
-def test_joint_judges_each_family_and_all() -> None:
-    rng = np.random.default_rng(0)
-    kinds = np.array(["", "print 1", "Deepfakes", "replay_phone"] * 15)
-    labels = (kinds != "").astype(int)
-    scores = rng.random(60)
-    names = np.array([f"p{k}" for k in range(60)])
-    data = Predictions("all", names, labels, scores, names, {"kind": kinds})
-    grid = verb.suite({"all": data}, replace(QUICK, suite="joint"))
-    rows = {it.test: it for it in grid.cells if it.level == "item"}
-    assert (rows["physical"].forged, rows["digital"].forged) == (30, 15)
-    assert rows["all families"].forged == 45
-    assert all(row.genuine == 15 for name, row in rows.items() if name in ("physical", "digital"))
-    own = np.isin(kinds, ["", "Deepfakes"])
-    expected = peer.roc_auc_score(labels[own], scores[own])
-    assert rows["digital"].measures["auc"].value == pytest.approx(expected, abs=1e-9)
-    for kind, family in (("identity_swap", "digital"), ("Mask", "physical"), ("pc", "physical")):
-        assert family_of(kind) == family
-
-
-def test_joint_families_add_up_to_the_totals() -> None:
-    data = made()
-    grid = verb.suite({"ffpp": data}, replace(QUICK, suite="joint"))
-    assert [it.test for it in grid.cells] == ["digital", "digital"]  # no second family, no sum

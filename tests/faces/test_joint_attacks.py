@@ -1,14 +1,20 @@
 """Joint attacks: simulated clues, families, and the reference of two experts."""
 
 import math
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from telltale import metrics
+from telltale.data.manifest import read_manifest
+from telltale.data.sources import Data, ManifestSource, open_source
 from telltale.faces.joint_attacks import DIGITAL, LIVE, PHYSICAL, JointAttacks, either
 from telltale.nn import clues
 from telltale.nn.backbones import backbone
@@ -117,6 +123,66 @@ def test_colours_turn_about_grey() -> None:
     torch.testing.assert_close(full, images.roll(1, 1), atol=1e-5, rtol=0)
     grey = torch.full((1, 3, 4, 4), 0.3)
     torch.testing.assert_close(clues.turn_hue(grey, torch.ones(1, 1, 1, 1)), grey)
+
+
+KINDS = {"print 1": PHYSICAL, "ipad_video": PHYSICAL, "mask": PHYSICAL, "Deepfakes": DIGITAL}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Eight people a split; of each a live face and an attack of each kind."""
+    lines = ["path,label,source,split,kind"]
+    for number, split in enumerate(("train", "val", "test")):
+        for person in range(8):
+            for kind in ("", *KINDS):
+                path = tmp_path / f"{split}_{person}_{kind}.png"
+                Image.new("RGB", (16, 16), (number, person, 0)).save(path)
+                lines.append(f"{path.name},{int(kind != '')},{split}{person},{split},{kind}")
+    (tmp_path / "faces.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "faces.csv"
+
+
+def opened(manifest: Path, **settings: Any) -> ManifestSource:
+    data = Data(manifest=str(manifest), balance="families", **settings)
+    fields = ("images", "labels", "domains")
+    made = open_source(data, fields=fields, size=16, seed=0, cache=manifest.parent)
+    assert isinstance(made, ManifestSource)
+    return made
+
+
+@pytest.mark.parametrize("left", [["mask"], ["ipad_video", "Deepfakes"], ["physical"], ["digital"]])
+def test_9_what_is_left_out_is_in_the_test_alone(manifest: Path, left: list[str]) -> None:
+    source = opened(manifest, batch=12, leave_out=left)
+    gone = {
+        kind
+        for kind, domain in KINDS.items()
+        if kind in left or ("live", "physical", "digital")[domain] in left
+    }
+    rows = {"train": source.learn.manifest.rows, "val": source.check.manifest.rows}
+    for split, found in rows.items():
+        assert {row.kind for row in found} == {"", *KINDS} - gone
+        assert {row.split for row in found} == {split}
+    tested = read_manifest(manifest).of_split("test").rows
+    assert gone < {row.kind for row in tested}
+    people = [{row.source for row in found} for found in (*rows.values(), tested)]
+    assert not people[0] & people[1]
+    assert not (people[0] | people[1]) & people[2]
+    there = {KINDS[kind] for kind in KINDS.keys() - gone}
+    domains, counts = np.unique(source[0]["domains"], return_counts=True)
+    assert set(domains.tolist()) == {LIVE, *there}  # the families keep their numbers
+    assert len(set(counts.tolist())) == 1
+
+
+def test_9_families_are_those_of_the_catalogue(manifest: Path) -> None:
+    data = opened(manifest, batch=12).learn
+    found = zip(data.manifest.rows, data.domains.tolist(), strict=True)
+    assert all(domain == KINDS.get(row.kind, LIVE) for row, domain in found)
+    manifest.write_text(manifest.read_text().replace(",Deepfakes", ",hologram"))
+    with pytest.raises(ValueError, match="no kind of attack 'hologram'"):
+        opened(manifest, batch=12)
+    manifest.write_text(manifest.read_text().replace(",hologram", ",digital_then_physical"))
+    with pytest.raises(ValueError, match="is of both families; leave it out"):
+        opened(manifest, batch=12)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

@@ -144,6 +144,28 @@ def test_either_sense_may_be_missing(batch: dict[str, Tensor]) -> None:
         network.answer()
 
 
+def test_pictures_without_a_sound_are_judged_and_learnt_by_vision(batch: dict[str, Tensor]) -> None:
+    network = detector(dropout=0.0).eval()
+    silent = batch["echoes"].clone()
+    silent[1] = torch.nan
+    logits = network.heads(batch["images"], batch["echoes"])
+    evidence = network(batch["images"], silent).logit
+    fusion, vision = (it[:, 1] - it[:, 0] for it in (logits.fusion, logits.vision))
+    torch.testing.assert_close(evidence, torch.stack([fusion[0], vision[1]]))
+    torch.testing.assert_close(network(batch["images"]).logit, vision)
+    whole, part = network.loss(**batch), network.loss(**batch | {"echoes": silent})
+    torch.testing.assert_close(part["vision"], whole["vision"])
+    alone = {name: value[:1] for name, value in batch.items()}
+    for head in ("fusion", "sound"):  # of the one that is heard
+        torch.testing.assert_close(part[head], network.loss(**alone)[head])
+    none = network.loss(**batch | {"echoes": torch.full_like(silent, torch.nan)})
+    assert [*none] == ["vision"]
+    none["vision"].backward()
+    assert network.sound[0][0].weight.grad is None  # type: ignore[index,union-attr]
+    with pytest.raises(ValueError, match="want float echoes"):
+        network(batch["images"], silent[..., :60])
+
+
 def test_loudness_matters_unless_it_is_normalised(batch: dict[str, Tensor]) -> None:
     for normalise, same in ((True, True), (False, False)):
         network = detector(normalise=normalise).eval()

@@ -45,6 +45,21 @@ def test_the_mean_of_a_window_is_the_pooling_that_it_replaces(window: int) -> No
     torch.testing.assert_close(*slopes)
 
 
+@pytest.mark.parametrize("side", [31, 33])  # matrices, then sums
+def test_the_mean_is_the_same_on_both_sides_of_the_switch(side: int) -> None:
+    maps = torch.randn(1, 2, side, 7, dtype=torch.float64)
+    plain = F.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
+    torch.testing.assert_close(mean_of_window(maps, 3), plain)
+
+
+def test_an_export_leaves_nothing_behind() -> None:
+    made, maps = layer(0.1, 0.9, window=5).eval(), torch.randn(2, 2, 6, 9)
+    exported = torch.export.export(made, (maps,)).module()
+    torch.testing.assert_close(exported(maps), made(maps))
+    with torch.device("meta"):
+        assert made.to("meta")(torch.empty(1, 2, 6, 9)).shape == (1, 2, 6, 9)
+
+
 @pytest.mark.parametrize("delta", [0.0, 0.5, -1.5])
 def test_a_constant_map_stays_constant_into_the_corners(delta: float) -> None:
     found = layer(0.2, 1.3)(torch.full((1, 2, 4, 4), 0.2 + delta))

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from telltale import __version__
 from telltale.cli.acoustics import m3fas_signal
 from telltale.cli.attacks import catalogue
 from telltale.cli.auditing import audit_injection
@@ -49,6 +48,8 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
+        from telltale import __version__
+
         print(f"telltale {__version__}")  # noqa: T201
         raise typer.Exit
 

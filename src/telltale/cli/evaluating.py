@@ -13,21 +13,23 @@ def evaluate(  # noqa: PLR0913  # an option each
         list[str],
         typer.Argument(
             help="A method's slug, an exported .onnx, a run's folder, or anyone's predictions as "
-            ".csv, .json or .npz; for leave-one-out KIND=RUN, one for each kind of forgery.",
+            ".csv, .json or .npz; for leave-one-out KIND=RUN, one for each kind of forgery; for "
+            "folds FOLD=RUN.",
             metavar="DETECTOR",
         ),
     ],
     data: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Manifest, folder of classes or ffpp:FOLDER; several across datasets; the truth "
-            "for predictions without labels."
+            help="Manifest, folder of classes or ffpp:FOLDER; several across datasets or folds; "
+            "the truth for predictions without labels."
         ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="intra, cross-manipulation, leave-one-out, cross-dataset, joint, or a file.",
+            help="intra, cross-manipulation, leave-one-out, cross-dataset, joint, folds, or a "
+            "file.",
             metavar="NAME|FILE.toml",
         ),
     ] = None,
@@ -90,7 +92,7 @@ def evaluate(  # noqa: PLR0913  # an option each
         pairs = [word.rpartition("=") for word in what]
         named = {kind or word: word for kind, _, word in pairs}
         found = judge.compare(named, data or [], settings, keep=keep, files=files, track=track)
-        tables = [judge.grid_table(found)]
+        tables = judge.grid_tables(found)
     else:
         if len(what) != 1 or len(data or []) > 1:
             raise ValueError("want one detector and one --data; several want a named --protocol")

@@ -43,6 +43,10 @@ def scan(  # noqa: PLR0913  # an option each
     task: Annotated[
         str | None, typer.Option(help="What to ask: faces, spoof, documents, …")
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="How it was taken: selfie or document; asks what that calls for, too."),
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(help="A slug (see: telltale methods), an exported .onnx, or a run's folder."),
@@ -100,6 +104,8 @@ def scan(  # noqa: PLR0913  # an option each
             f"--engine {engine} writes --json only, and always resumes; leave out --report, --pdf, "
             "--sign and --resume, which are for the scan of a folder"
         )
+    if engine != "threads" and context is not None:
+        raise ValueError("--context goes with --engine threads; --task with either")
     if engine != "threads":
         outputs.scan_corpus(paths, lines, engine, workers, survival, video_fps, task)
     if resume and lines is None:
@@ -112,7 +118,7 @@ def scan(  # noqa: PLR0913  # an option each
     total, left = (sum(1 for _ in files_in(paths, passed)) for passed in ((), done))
     if not total:
         raise ValueError(f"no pictures or videos in {', '.join(map(str, paths))}")
-    asked = detectors(method, task=task, threads=1 if left > 1 else 0)
+    asked = detectors(method, task=task, context=context, threads=1 if left > 1 else 0)
     if done and lines:
         _check_same(lines, made_with(asked))
     if survival is None and total > FEW and not quiet:

@@ -2,7 +2,9 @@
 
 Of a video with n frames, ⌊linspace(0, n-1, frames)⌋ are cut; of a forgery whose real video is
 there, the same numbers as of that one, so that each crop has its real partner. The largest face is
-cut, and a mask by the same square; a frame without a face is dropped, and counted.
+cut, and a mask by the same square; a frame without a face is dropped, and counted. Where a protocol
+takes a video's first frames alone (``Row.first``), those are the n. Faces that lie cut in a file
+(HDF5) are only scaled.
 
 Source of the settings (32 frames, 256 pixels, 1.3 times the face, masks over 1 of 255):
 DeepfakeBench (Yan et al., NeurIPS 2023).
@@ -20,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.data.layout import VIDEOS
+from telltale.data.layout import STACKS, VIDEOS
 from telltale.data.manifest import Row, by_number
+from telltale.data.stacks import count_stack, read_stack
 from telltale.media import MediaError, read_picture
 from telltale.media.alignment import aligned_region
 from telltale.media.facefinder import FaceFinder, crop_region
@@ -95,9 +98,10 @@ def cut_clip(clip: Clip, out: Path, cut: Cut) -> Done:
     faces, masks = out / "faces" / clip.name, out / "masks" / clip.name
     frames: list[int] = []
     dropped = 0
+    stacked = clip.files[0].suffix.lower() in STACKS
     try:
         for number, pixels, mask in _frames(clip, cut.frames):
-            region = _region(_finder(), pixels, cut)
+            region = whole(pixels) if stacked else _region(_finder(), pixels, cut)
             if region is None:
                 dropped += 1
                 continue
@@ -114,6 +118,12 @@ def cut_clip(clip: Clip, out: Path, cut: Cut) -> Done:
     if not frames:
         return Done(clip.name, (), dropped, error=f"{clip.files[0]}: no face in {dropped} frames")
     return Done(clip.name, tuple(frames), dropped)
+
+
+def whole(pixels: Pixels) -> Region:
+    """The region that is all of a picture."""
+    height, width = pixels.shape[:2]
+    return Region(0.0, 0.0, float(width), float(height))
 
 
 @cache
@@ -133,6 +143,10 @@ def _region(finder: FaceFinder, pixels: Pixels, cut: Cut) -> Region | None:
 
 def _frames(clip: Clip, count: int) -> Iterator[tuple[int, Pixels, Pixels | None]]:
     """Number, pixels and mask of the frames to cut."""
+    if clip.files[0].suffix.lower() in STACKS:
+        for number in evenly(count_stack(clip.files[0]), count):
+            yield number, read_stack(clip.files[0], number), None
+        return
     if clip.files[0].suffix.lower() not in VIDEOS:
         for number in evenly(len(clip.files), count):
             yield number, read_picture(clip.files[number]).pixels, None
@@ -151,6 +165,7 @@ def _frames(clip: Clip, count: int) -> Iterator[tuple[int, Pixels, Pixels | None
 def _numbers(clip: Clip, count: int) -> list[int]:
     """The numbers to cut of a video: its real partner's, if most of those are there."""
     length, partner = count_frames(clip.files[0]), clip.row.partner
+    length = min(length, clip.row.first or length)
     own = evenly(length, count)
     if partner is None or partner.suffix.lower() not in VIDEOS:
         return own

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from telltale.data.manifest import Row, by_number, split_of
 
 VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm"))
+STACKS = frozenset((".hdf5", ".h5"))  # faces that were cut already, in one file
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp"))
 
 

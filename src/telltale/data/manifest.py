@@ -9,7 +9,8 @@ Only ``path`` and ``label`` must be there, or in place of the label a ``score`` 
 in common (a person, a camera); without it each path is its own. ``split`` is train, val or test;
 without it a hash of the source decides, so that no source is divided. ``kind`` names the forgery,
 ``mask`` a picture of where it is, ``partner`` the real picture behind it, ``video`` the video that
-a frame is of (else each path is its own), and ``dataset`` where it was published.
+a frame is of (else each path is its own), ``dataset`` where it was published, and ``sound`` the
+recording that was made with the picture (:mod:`telltale.data.echoes`).
 
 A folder's sub-folders are its classes: :data:`GENUINE` names are 0, all others 1 and their name is
 the kind. A folder below that, if there is one, is the source; of pictures that are called by a
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from telltale import taxonomy
 from telltale.media import find_media
 
 LABELS = {"0": 0, "real": 0, "genuine": 0, "1": 1, "fake": 1, "forged": 1}
@@ -57,6 +59,8 @@ class Row(NamedTuple):
     video: str = ""  # "dataset/kind/id", the same for all frames of a video
     dataset: str = ""
     score: float = math.nan  # quality, 0 (perfect) to 100
+    sound: Path | None = None  # recording or spectrogram that goes with the picture
+    first: int = 0  # of a video, the first so many frames alone; 0 is all
 
     @property
     def clip(self) -> str:
@@ -87,7 +91,10 @@ class Manifest:
         return replace(self, rows=rows)
 
     def without(self, kinds: Collection[str]) -> Self:
-        """All but the forgeries of some kinds; ValueError if the table has no such kind."""
+        """All but the forgeries of some kinds, or of a family; ValueError if there are none."""
+        for family in set(kinds) & {*taxonomy.FAMILIES} - {*self.kinds}:
+            own = {kind for kind in self.kinds if taxonomy.family_of(kind) == family}
+            kinds = {*kinds} - {family} | (own or {family})
         if unknown := sorted(set(kinds) - set(self.kinds)):
             raise ValueError(f"{self.name}: no kind {unknown[0]!r}; there is {self.kinds}")
         rows = tuple(row for row in self.rows if not row.label or row.kind not in kinds)
@@ -214,7 +221,8 @@ def _rows_of_table(path: Path) -> Iterator[Row]:
             raise ValueError(f"{where}: want a split of {', '.join(SPLITS)}, got {split!r}")
         label = label_of(cells["label"], where) if "label" in table.columns else 1
         kind = (cells.get("kind") or "forged") if label else ""
-        files = {name: _file(path.parent, cells, name, where) for name in ("mask", "partner")}
+        wanted = ("mask", "partner", "sound")
+        files = {name: _file(path.parent, cells, name, where) for name in wanted}
         picture = _file(path.parent, cells, "path", where)
         if picture is None:
             raise ValueError(f"{where}: the path is empty")
@@ -223,6 +231,7 @@ def _rows_of_table(path: Path) -> Iterator[Row]:
             video=cells.get("video", ""),
             dataset=cells.get("dataset", ""),
             score=_score(cells["score"], where) if rated else math.nan,
+            sound=files["sound"],
         )
 
 

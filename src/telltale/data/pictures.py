@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.data.layout import VIDEOS
+from telltale import taxonomy
+from telltale.data.echoes import read_echo
+from telltale.data.layout import STACKS, VIDEOS
 from telltale.data.manifest import Manifest, Row, read_manifest
 from telltale.data.order import places
 from telltale.media import read_picture
 
-FIELDS = ("images", "labels", "masks", "domains", "partners")  # what a manifest can give
+FIELDS = ("images", "labels", "masks", "domains", "partners", "echoes")  # what a manifest can give
 
 
 class Dataset:
@@ -24,10 +26,11 @@ class Dataset:
 
     ``dataset[3]`` is one item: ``images`` (3, S, S) float32 in [0, 1], ``labels`` int64, ``masks``
     (1, S, S) float32 0 or 1, ``domains`` int64 (0 genuine, then the kinds as sorted), ``partners``
-    (3, S, S): only the ``fields`` that were asked for. Pictures that are not square are cut to the
-    square in their middle.
+    (3, S, S), ``echoes`` (2, 33, 61), NaN without a sound: only the ``fields`` that were asked for.
+    Pictures that are not square are cut to the square in their middle.
 
-    With ``by="datasets"`` the domains are the datasets, as sorted, whatever the label.
+    With ``by="datasets"`` the domains are the datasets, as sorted, whatever the label; with
+    ``by="families"`` 0 genuine, 1 physical and 2 digital attacks, by the catalogue.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class Dataset:
         if unknown := [field for field in fields if field not in FIELDS]:
             raise ValueError(f"{manifest.name}: cannot give {unknown}; it has {', '.join(FIELDS)}")
         for row in manifest.rows:
-            if row.path.suffix.lower() in VIDEOS:
+            if row.path.suffix.lower() in VIDEOS | STACKS:
                 raise ValueError(
                     f"{row.where}: {row.path.name} is a video; cut its faces first: "
                     "telltale prepare"
@@ -45,6 +48,10 @@ class Dataset:
                 raise ValueError(f"{row.where}: a mask is wanted for each forged picture")
             if "partners" in fields and row.label and row.partner is None:
                 raise ValueError(f"{row.where}: a partner is wanted for each forged picture")
+        if "echoes" in fields and all(row.sound is None for row in manifest.rows):
+            raise ValueError(
+                f"{manifest.name}: want a column 'sound' with a recording for some pictures or all"
+            )
         self.manifest = manifest
         self.labels = np.array([row.label for row in manifest.rows], np.int64)  # (N,)
         numbers = {kind: 1 + number for number, kind in enumerate(manifest.kinds)}
@@ -52,6 +59,8 @@ class Dataset:
         if by == "datasets":
             names = sorted({row.dataset for row in manifest.rows})
             self.domains = np.array([names.index(row.dataset) for row in manifest.rows], np.int64)
+        elif by == "families":
+            self.domains = np.array([_family(row) for row in manifest.rows], np.int64)
         self.fields = tuple(fields)
         self.size = size
 
@@ -66,6 +75,7 @@ class Dataset:
             "masks": lambda: self._mask(row),
             "domains": lambda: self.domains[index],
             "partners": lambda: self._picture(row.partner or row.path),
+            "echoes": lambda: read_echo(row.sound),
         }
         return {field: makers[field]() for field in self.fields}
 
@@ -129,7 +139,7 @@ def read(
         manifest: Best one split of it: ``read_manifest(path).of_split("train")``.
         fields: Of :data:`FIELDS`.
         size: S in pixels.
-        by: What ``domains`` number: "kinds" of forgery, or "datasets".
+        by: What ``domains`` number: "kinds" of forgery, "datasets", or "families" of attacks.
 
     Raises:
         ValueError: That names the file, and the line if one is at fault.
@@ -155,6 +165,10 @@ def draw(
     elif balance == "domains":
         kinds = dataset.manifest.kinds
         groups, wanted, what = dataset.domains, 1 + len(kinds), f"genuine and {kinds}"
+    elif balance == "families":  # those that are there: one may have been left out
+        there = np.unique(dataset.domains)
+        groups, wanted = np.searchsorted(there, dataset.domains), there.size
+        what = "live faces and each family of attacks"
     else:  # genuine and attacks of the first dataset, of the second, …
         groups = 2 * dataset.domains + dataset.labels
         wanted, what = 2 * (1 + int(dataset.domains.max())), "both labels of every dataset"
@@ -182,7 +196,8 @@ def batches(
         balance: "labels": half genuine, half forged; "domains": genuine and each kind alike; the
             genuine come first, and the smaller group comes round more often. "pairs": genuine
             ones, then a forgery of each, whichever kind is drawn. "datasets": genuine ones and
-            attacks of each dataset alike. "": as they come.
+            attacks of each dataset alike. "families": live faces, physical and digital attacks
+            alike. "": as they come.
         start: Batches to pass over, at no cost: a resumed run goes on with the next.
 
     Raises:
@@ -190,6 +205,19 @@ def batches(
     """
     for number in count(start):
         yield draw(dataset, number, batch=batch, seed=seed, balance=balance)
+
+
+def _family(row: Row) -> int:
+    """0 genuine, 1 physical, 2 digital; an attack of both families cannot be learnt as one."""
+    if not row.label:
+        return 0
+    try:
+        family = taxonomy.family_of(row.kind)
+    except ValueError as error:
+        raise ValueError(f"{row.where}: {error}") from None
+    if family == "hybrid":
+        raise ValueError(f"{row.where}: {row.kind} is of both families; leave it out")
+    return 1 if family == "physical" else 2
 
 
 def _square(pixels: NDArray[np.uint8], size: int, how: Image.Resampling) -> NDArray[np.uint8]:

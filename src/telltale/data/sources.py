@@ -36,8 +36,10 @@ class Data:
             forgery have the same number, in blocks, the genuine first. "pairs": genuine faces,
             then a forgery of each, made from the same frame (a manifest's ``partner``).
             "datasets": genuine faces and attacks of each dataset have the same number, and the
-            domains are the datasets.
-        leave_out: Kinds of forgery that training must not see, neither must validation.
+            domains are the datasets. "families": live faces, physical and digital attacks have the
+            same number, and the domains are 0, 1 and 2.
+        leave_out: Kinds of forgery that training must not see, neither must validation; or a whole
+            family of attacks, "physical" or "digital".
         frames: Of each video, evenly spaced; 0 is all.
         covers: Folder of natural pictures, for methods that hide faces in them.
         size: Side of the images in pixels. None: what the backbone was built for.
@@ -62,11 +64,13 @@ class Data:
     license: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or (self.batch % 2 and self.balance not in ("domains", "datasets")):
+        if self.batch < 2 or (
+            self.batch % 2 and self.balance not in ("domains", "datasets", "families")
+        ):
             raise ValueError(f"data.batch: want an even number, 2 or more, got {self.batch}")
         if min(self.validation, self.scenes) < 1 or min(self.workers, self.frames) < 0:
             raise ValueError("data: want validation and scenes ≥ 1, workers and frames ≥ 0")
-        if self.balance not in (known := ("labels", "domains", "pairs", "datasets")):
+        if self.balance not in (known := ("labels", "domains", "pairs", "datasets", "families")):
             raise ValueError(f"data.balance: want {', '.join(known)}, got {self.balance!r}")
 
     @property
@@ -153,9 +157,10 @@ class ManifestSource:
         manifest = manifest.without(data.leave_out) if data.leave_out else manifest
         manifest = manifest.thinned(data.frames) if data.frames else manifest
         self.learnt = sorted({row.source for row in manifest.of_split("train").rows})
-        by = "datasets" if data.balance == "datasets" else "kinds"
+        by = data.balance if data.balance in ("datasets", "families") else "kinds"
         self.learn = read(manifest.of_split("train"), fields, size=size, by=by)
-        self.check = read(manifest.of_split("val"), ("images", "labels"), size=size)
+        checked = ("images", "labels", *(("echoes",) if "echoes" in fields else ()))
+        self.check = read(manifest.of_split("val"), checked, size=size)
         for part, dataset in (("train", self.learn), ("val", self.check)):
             if len(set(dataset.labels.tolist())) < 2:
                 raise ValueError(f"{manifest.name}: want both labels in split {part!r}")

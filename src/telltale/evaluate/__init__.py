@@ -7,18 +7,12 @@ than the forgery would predict the label.
 """
 
 from telltale.evaluate.formats import read_any
-from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_table
-from telltale.evaluate.grids import (
-    Cell,
-    Grid,
-    cross_dataset,
-    cross_manipulation,
-    intra,
-    leave_one_out,
-    suite,
-)
+from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_tables
+from telltale.evaluate.grids import Cell, Grid
+from telltale.evaluate.intervals import Measure
+from telltale.evaluate.iso import iso
 from telltale.evaluate.maps import judge_maps, maps_markdown, write_maps
-from telltale.evaluate.measures import Evaluation, Measure, Row, measure
+from telltale.evaluate.measures import Evaluation, Row, measure
 from telltale.evaluate.predictions import (
     Predictions,
     answered,
@@ -29,10 +23,21 @@ from telltale.evaluate.predictions import (
 from telltale.evaluate.probe import Probe, leaks, probes, with_facts
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
 from telltale.evaluate.run import compare, evaluate, evaluate_detector, predict
+from telltale.evaluate.suites import (
+    Answers,
+    cross_dataset,
+    cross_manipulation,
+    folds,
+    intra,
+    joint,
+    leave_one_out,
+    suite,
+)
 from telltale.evaluate.tables import to_csv, to_json, to_latex, to_markdown, to_tables, write
 
 __all__ = [
     "SUITES",
+    "Answers",
     "Cell",
     "Evaluation",
     "Grid",
@@ -48,12 +53,15 @@ __all__ = [
     "cross_manipulation",
     "evaluate",
     "evaluate_detector",
+    "folds",
     "grid_csv",
     "grid_json",
     "grid_latex",
     "grid_markdown",
-    "grid_table",
+    "grid_tables",
     "intra",
+    "iso",
+    "joint",
     "judge_maps",
     "leaks",
     "leave_one_out",

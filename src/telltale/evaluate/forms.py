@@ -4,16 +4,24 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telltale.evaluate.grids import COLUMNS, Cell, Grid
-from telltale.evaluate.measures import Measure
+from telltale.evaluate.intervals import Measure
+from telltale.evaluate.iso import COLUMNS as ISO
+from telltale.evaluate.iso import LIMITS, OF
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 TITLES = {"auc": "AUC", "eer": "EER", "average_precision": "AP", "accuracy": "accuracy"}
 HEAD = ("test", "scores of", "genuine", "forged", *(TITLES[name] for name in COLUMNS))
+ISO_TITLES = {
+    **{name: name.upper() for name in ("apcer", "bpcer", "acer", "hter", "apnrr", "bpnrr")},
+    **{f"bpcer_at_apcer_{limit}": f"BPCER at APCER {limit} %" for limit in LIMITS},
+}
+ISO_NAME = "ISO/IEC 30107-3; APCER, ACER, BPCER at APCER and APNRR of the worst kind"
+KINDS_NAME = "APCER by kind"
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -22,22 +30,55 @@ _LATEX = {
 }
 
 
+class Part(NamedTuple):
+    """One table of a comparison."""
+
+    name: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def parts(grid: Grid) -> list[Part]:
+    """The comparison's tables: ranking; the ISO rates; APCER kind by kind, if there are several."""
+    made = [Part(grid.name, HEAD, [_row(it, COLUMNS) for it in grid.cells])]
+    there = [name for name in ISO if any(name in it.measures for it in grid.cells)]
+    if there:
+        head = ("test", "scores of", "genuine", "forged", *(ISO_TITLES[name] for name in there))
+        made.append(Part(ISO_NAME, head, [_row(it, there) for it in grid.cells]))
+    kinds = [
+        (it.test, f"{it.level}s", name.removeprefix(OF), shown(figure))
+        for it in grid.cells
+        for name, figure in it.measures.items()
+        if name.startswith(OF)
+    ]
+    if kinds:
+        made.append(Part(KINDS_NAME, ("test", "scores of", "kind", "APCER"), kinds))
+    return made
+
+
 def grid_markdown(grid: Grid) -> str:
-    """A heading, the table, and what a reader must know."""
-    parts = [f"# {cell(grid.name)}", markdown(HEAD, [_row(it) for it in grid.cells])]
+    """A heading, the tables, and what a reader must know."""
+    first, *others = parts(grid)
+    told = [f"# {cell(grid.name)}", markdown(first.head, first.rows)]
+    for it in others:
+        told += [f"## {it.name}", markdown(it.head, it.rows)]
     if grid.notes:
-        parts.append("\n".join(f"- {cell(note)}" for note in grid.notes))
+        told.append("\n".join(f"- {cell(note)}" for note in grid.notes))
     if grid.made_with:
         made = (f"{name} {value}" for name, value in grid.made_with.items())
-        parts.append(cell("Made with " + ", ".join(made) + "."))
-    return "\n\n".join(parts) + "\n"
+        told.append(cell("Made with " + ", ".join(made) + "."))
+    return "\n\n".join(told) + "\n"
 
 
 def grid_csv(grid: Grid) -> str:
-    """A line a figure: test, level, counts, measure, value, low, high."""
-    head = ("test", "level", "genuine", "forged", "measure", "value", "low", "high")
+    """A line a figure: test, level, counts, measure, value, low, high, deviation."""
+    ends = ("value", "low", "high", "deviation")
+    head = ("test", "level", "genuine", "forged", "measure", *ends)
     rows = [
-        (it.test, it.level, it.genuine, it.forged, name, *_ends(figure))
+        (
+            *(it.test, it.level, it.genuine, it.forged, name),
+            *map(_text, (*figure, it.deviations.get(name))),
+        )
         for it in grid.cells
         for name, figure in it.measures.items()
     ]
@@ -45,14 +86,15 @@ def grid_csv(grid: Grid) -> str:
 
 
 def grid_latex(grid: Grid) -> str:
-    """A ``tabular`` in the style of booktabs, the notes and versions as comments above it."""
+    """A booktabs ``tabular`` for each table, the notes and versions as comments above them."""
     told = [*grid.notes, *(f"{name} {value}" for name, value in grid.made_with.items())]
     comments = "".join(f"% {' '.join(line.split())}\n" for line in (grid.name, *told))
-    return comments + latex(HEAD, [_row(it) for it in grid.cells])
+    tables = [f"% {it.name}\n" + latex(it.head, it.rows) for it in parts(grid)]
+    return comments + "\n".join(tables)
 
 
 def grid_json(grid: Grid) -> str:
-    """All figures, with intervals as [value, low, high]."""
+    """All figures, with intervals as [value, low, high]; deviations of means apart."""
     record: dict[str, Any] = {
         "name": grid.name,
         "cells": [
@@ -65,17 +107,20 @@ def grid_json(grid: Grid) -> str:
     return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
-def grid_table(grid: Grid) -> "Table":
+def grid_tables(grid: Grid) -> list["Table"]:
     """The same for a rich console."""
     from rich.markup import escape
     from rich.table import Table
 
-    made = Table(title=escape(grid.name))
-    for number, name in enumerate(HEAD):
-        made.add_column(name, justify="left" if number < 2 else "right")
-    for it in grid.cells:
-        made.add_row(*map(escape, _row(it)))
-    return made
+    tables = []
+    for it in parts(grid):
+        made = Table(title=escape(it.name))
+        for number, name in enumerate(it.head):
+            made.add_column(name, justify="left" if number < 2 else "right")
+        for row in it.rows:
+            made.add_row(*map(escape, row))
+        tables.append(made)
+    return tables
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -118,11 +163,14 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _row(it: Cell) -> tuple[str, ...]:
-    figures = (it.measures.get(name) for name in COLUMNS)
-    told = ("" if figure is None else shown(figure) for figure in figures)
+def _row(it: Cell, columns: Sequence[str]) -> tuple[str, ...]:
+    told = []
+    for name in columns:
+        figure, spread = it.measures.get(name), it.deviations.get(name)
+        text = "" if figure is None else shown(figure)
+        told.append(text if spread is None else f"{text} ± {spread:.3f}")
     return (it.test, f"{it.level}s", str(it.genuine), str(it.forged), *told)
 
 
-def _ends(figure: Measure) -> tuple[str, ...]:
-    return tuple("" if end is None else repr(float(end)) for end in figure)
+def _text(end: float | None) -> str:
+    return "" if end is None else repr(float(end))

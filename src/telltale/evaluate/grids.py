@@ -1,34 +1,27 @@
-"""The field's comparisons: within a dataset, across manipulations, across datasets.
+"""Tables of a comparison: frames and videos of each test set side by side, and their mean.
 
 Each test set gives a row for its frames and one for its videos (a video's score is the mean of its
-frames'), with AUC, EER, AP and accuracy at ½ as papers report them, each with an interval.
-
-    intra                the test split of the data that were learned from
-    cross-manipulation   each kind of forgery against all genuine items
-    leave-one-out        likewise, each kind judged by the detector that never saw it
-    cross-dataset        each dataset by itself
-    joint                physical and digital attacks, each family against all live faces, and both
+frames'), with AUC, EER, AP and accuracy at ½ as papers report them, and the rates of the standard
+(:mod:`telltale.evaluate.iso`) at a threshold of development data, each with an interval.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
 
 from telltale import metrics, taxonomy
-from telltale.evaluate.measures import Measure, Metric, with_interval
+from telltale.evaluate.intervals import Measure, Metric, with_interval
+from telltale.evaluate.iso import COLUMNS as ISO
+from telltale.evaluate.iso import iso
 from telltale.evaluate.predictions import Predictions
 from telltale.evaluate.probe import leaks, probes
-from telltale.evaluate.protocol import Protocol
+from telltale.evaluate.protocol import Protocol, choose_threshold
 
 COLUMNS = ("auc", "eer", "average_precision", "accuracy")
-INSTRUMENT = re.compile(
-    r"print|photo|poster|a4|paper|video|replay|display|screen|phone|pad|pc$|mask|cut|curved|warp"
-)
 HALF = 0.5  # P(fake) from which papers count an item as forged
 
 
@@ -39,7 +32,9 @@ class Cell(NamedTuple):
     level: str  # "frame", "video" or, where no video is named, "item"
     genuine: int
     forged: int
-    measures: Mapping[str, Measure]  # some of COLUMNS
+    measures: Mapping[str, Measure]  # some of COLUMNS and of telltale.evaluate.iso's
+    threshold: float | None = None  # of the error rates
+    deviations: Mapping[str, float] = {}  # over the tests, n - 1, where the figures are means
 
 
 class Grid(NamedTuple):
@@ -51,147 +46,85 @@ class Grid(NamedTuple):
     made_with: Mapping[str, str] = {}
 
 
-def suite(found: Mapping[str, Predictions], protocol: Protocol) -> Grid:
-    """The comparison that ``protocol.suite`` names.
+class Test(NamedTuple):
+    """Rows to judge, and those whose ``select_split`` gives the threshold."""
 
-    Args:
-        found: Predictions by what they are called: the dataset or, for "leave-one-out", the kind.
-        protocol: With a suite.
-
-    Raises:
-        ValueError: If a split, column or kind that it needs is missing.
-    """
-    if protocol.suite == "leave-one-out":
-        return leave_one_out(found, protocol)
-    if protocol.suite == "cross-dataset":
-        return cross_dataset(found, protocol)
-    (only,) = found.values()
-    if protocol.suite == "joint":
-        return joint(only, protocol)
-    return (intra if protocol.suite == "intra" else cross_manipulation)(only, protocol)
+    rows: Predictions
+    develop: Predictions
+    threshold: float | None = None
 
 
-def intra(predictions: Predictions, protocol: Protocol) -> Grid:
-    """All forgeries of one table against its genuine items."""
-    return grid("intra", {predictions.name: predictions}, protocol)
-
-
-def cross_manipulation(predictions: Predictions, protocol: Protocol) -> Grid:
-    """Each kind of forgery against all genuine items, by one detector.
-
-    Raises:
-        ValueError: If the table has no column ``kind``.
-    """
-    kinds = predictions.column("kind")
-    names = np.unique(kinds[predictions.labels == 1]).tolist()
-    return grid("cross-manipulation", {it: of_kind(predictions, it) for it in names}, protocol)
-
-
-def leave_one_out(by_kind: Mapping[str, Predictions], protocol: Protocol) -> Grid:
-    """Each kind against all genuine items, by the detector that did not learn from it.
-
-    Args:
-        by_kind: Kind to the answers of the detector from whose training it was left out.
-        protocol: For frames, intervals and the split.
-
-    Raises:
-        ValueError: If a table has no such kind.
-    """
-    tests = {kind: of_kind(answers, kind) for kind, answers in by_kind.items()}
-    return grid("leave-one-out", tests, protocol)
-
-
-def cross_dataset(by_name: Mapping[str, Predictions], protocol: Protocol) -> Grid:
-    """Each dataset by itself; one table with a column ``dataset`` is taken apart by it."""
-    if len(by_name) == 1:
-        (only,) = by_name.values()
-        if "dataset" in only.columns:
-            names = np.unique(only.columns["dataset"]).tolist()
-            by_name = {it: only.take(only.columns["dataset"] == it) for it in names}
-    return grid("cross-dataset", by_name, protocol)
-
-
-def joint(predictions: Predictions, protocol: Protocol) -> Grid:
-    """Each family of attacks (see :func:`family_of`) against all genuine items, and all of them.
-
-    A family that the detector did not learn from (``data.leave_out`` of its kinds) is judged as it
-    is: the table does not know what was learnt.
-
-    Raises:
-        ValueError: If the table has no column ``kind``.
-    """
-    kinds = predictions.column("kind")
-    forged = predictions.labels == 1
-    family = np.array([family_of(str(kind)) for kind in kinds])
-    names = np.unique(family[forged]).tolist()
-    tests = {it: predictions.take(~forged | (family == it)) for it in names}
-    if len(names) > 1:
-        tests["all families"] = predictions
-    return grid("joint", tests, protocol)
-
-
-def family_of(kind: str) -> str:
-    """physical, digital or hybrid: by the catalogue, else physical if it names an instrument."""
-    name = kind.strip().lower().replace(" ", "_")
-    if name in taxonomy.attacks():
-        return taxonomy.family(name)
-    return "physical" if INSTRUMENT.search(name) else "digital"
-
-
-def of_kind(predictions: Predictions, kind: str) -> Predictions:
-    """A kind's forgeries and all genuine items; ValueError if there are none of the kind."""
-    own = (predictions.column("kind") == kind) & (predictions.labels == 1)
-    if not own.any():
-        raise ValueError(f"{predictions.name}: no forgery is of kind {kind!r}")
-    return predictions.take(own | (predictions.labels == 0))
-
-
-def grid(name: str, tests: Mapping[str, Predictions], protocol: Protocol) -> Grid:
+def grid(name: str, tests: Mapping[str, Test], protocol: Protocol, *, mean: bool = True) -> Grid:
     """Figures of each test set's frames and videos.
 
     Args:
         name: Of the comparison.
-        tests: Predictions by the test set's name, all of them or of several splits.
-        protocol: Says which split, frames, averaging and intervals.
+        tests: Rows by the test set's name, all of them or of several splits.
+        protocol: Says which split, frames, averaging, threshold and intervals.
+        mean: Whether the mean over the test sets is a figure.
     """
     cells: list[Cell] = []
     notes: list[str] = []
-    for test, given in tests.items():
+    for test, (given, develop, fixed) in tests.items():
         rows = given.of_split(protocol.split) if "split" in given.columns else given
         rows = rows.thinned(protocol.frames, protocol.choose)
         if missing := int(np.isnan(rows.scores).sum()):
             notes.append(f"{test}: {missing} of {len(rows)} items have no answer and are left out")
         notes += [f"{test}: {told}" for told in leaks(probes(rows, protocol))]
         by = protocol.average_by or ("video" if "video" in rows.columns else "")
-        cells.append(_cell(test, "frame" if by else "item", rows, protocol))
+        own = _threshold(develop, protocol, fixed, "")
+        cells.append(_cell(test, "frame" if by else "item", rows, protocol, own))
         if by:
             whole = rows.averaged(by)
             if protocol.interval_by not in ("source", "folder", *whole.columns):
                 # what is drawn whole lies inside a video, or is the video itself
                 columns = {**whole.columns, protocol.interval_by: whole.paths}
                 whole = replace(whole, columns=columns)
-            cells.append(_cell(test, "video", whole, protocol))
-    cells += [_mean(cells, level) for level in ("frame", "video", "item") if _several(cells, level)]
-    if (
-        "accuracy" in {key for cell in cells for key in cell.measures}
-        and protocol.threshold is None
-    ):
-        notes.append("accuracy is at a score of ½, as papers report it")
-    if protocol.interval_by != "source":
-        notes.append(f"intervals resample whole values of {protocol.interval_by}")
-    return Grid(name, tuple(cells), tuple(notes))
+            own = _threshold(develop, protocol, fixed, by)
+            cells.append(_cell(test, "video", whole, protocol, own))
+    if mean:
+        levels = ("frame", "video", "item")
+        cells += [_mean(cells, level) for level in levels if _several(cells, level)]
+    return Grid(name, tuple(cells), (*notes, *_notes(cells, protocol)))
 
 
-def _cell(test: str, level: str, rows: Predictions, protocol: Protocol) -> Cell:
+def _threshold(
+    develop: Predictions, protocol: Protocol, fixed: float | None, by: str
+) -> float | None:
+    """The protocol's own, one chosen on its development rows, or the card's."""
+    if protocol.threshold is not None:
+        return protocol.threshold
+    if not protocol.select:
+        return fixed
+    return choose_threshold(develop, replace(protocol, average_by=by))
+
+
+def _cell(
+    test: str, level: str, rows: Predictions, protocol: Protocol, threshold: float | None
+) -> Cell:
     forged = int(rows.labels.sum())
     known = ~np.isnan(rows.scores)
     measures: dict[str, Measure] = {}
     if known.any():
-        rows = rows.take(known)
-        for key, metric in _metrics(rows, protocol).items():
-            if (found := with_interval(metric, rows, protocol)) is not None:
+        answered = rows.take(known)
+        for key, metric in _metrics(answered, protocol).items():
+            if (found := with_interval(metric, answered, protocol)) is not None:
                 measures[key] = found
-    return Cell(test, level, known.size - forged, forged, measures)
+    if threshold is not None or _presented(rows):
+        measures |= iso(rows, protocol, threshold)
+    return Cell(test, level, known.size - forged, forged, measures, threshold)
+
+
+def _presented(rows: Predictions) -> bool:
+    """Whether an attack is physical: then the standard's figures are wanted, threshold or not."""
+    kinds = rows.columns["kind"] if "kind" in rows.columns else np.array([], np.str_)
+    for kind in np.unique(kinds).tolist():
+        try:
+            if taxonomy.family_of(kind) != "digital":
+                return True
+        except ValueError:  # a name of which nothing is known
+            continue
+    return False
 
 
 def _metrics(rows: Predictions, protocol: Protocol) -> dict[str, Metric]:
@@ -213,8 +146,42 @@ def _several(cells: list[Cell], level: str) -> bool:
 
 
 def _mean(cells: list[Cell], level: str) -> Cell:
-    """The plain mean over test sets of what all of them have; it has no interval."""
+    """Plain mean and sample deviation over test sets of what all of them have."""
     mine = [cell for cell in cells if cell.level == level]
-    shared = [key for key in COLUMNS if all(key in cell.measures for cell in mine)]
-    means = {key: Measure(fmean(cell.measures[key].value for cell in mine)) for key in shared}
-    return Cell("mean", level, sum(c.genuine for c in mine), sum(c.forged for c in mine), means)
+    shared = [key for key in (*COLUMNS, *ISO) if all(key in cell.measures for cell in mine)]
+    values = {key: [cell.measures[key].value for cell in mine] for key in shared}
+    means = {key: Measure(fmean(found)) for key, found in values.items()}
+    counts = sum(c.genuine for c in mine), sum(c.forged for c in mine)
+    spread = {key: stdev(found) for key, found in values.items()}
+    return Cell("mean", level, *counts, means, deviations=spread)
+
+
+def _notes(cells: list[Cell], protocol: Protocol) -> list[str]:
+    """What a reader must know of the figures."""
+    notes = []
+    keys = {key for cell in cells for key in cell.measures}
+    if "accuracy" in keys and protocol.threshold is None:
+        notes.append("accuracy is at a score of ½, as papers report it")
+    if protocol.interval_by != "source":
+        notes.append(f"intervals resample whole values of {protocol.interval_by}")
+    if "hter" not in keys and {*ISO} & keys:
+        notes.append(
+            'no threshold of development data (select = "eer"): APCER, BPCER, ACER and HTER are '
+            "left out"
+        )
+    elif "hter" in keys:
+        where = f"chosen on {protocol.select_split!r} by {protocol.select}"
+        if protocol.threshold is not None:
+            where = "fixed beforehand"
+        elif not protocol.select:
+            where = "the one in the card"
+        notes.append(
+            f"error rates are at a threshold {where}; a paper that takes it from the test ROC "
+            "reports the EER for HTER"
+        )
+    if {"apnrr", "bpnrr"} & keys:
+        wrong = "count as errors in the ISO figures"
+        apart = "are in APNRR and BPNRR alone, and in no error rate"
+        told = wrong if protocol.unanswered == "wrong" else apart
+        notes.append(f"items without an answer {told}")
+    return notes

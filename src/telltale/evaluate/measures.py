@@ -1,6 +1,6 @@
 """From predictions to figures: each with an interval, by slice, the worst slice named."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -9,28 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from telltale import metrics
-from telltale.evaluate.predictions import Predictions, Strings
+from telltale.evaluate.intervals import Measure, Metric, with_interval
+from telltale.evaluate.iso import AT_LIMITS, iso
+from telltale.evaluate.iso import COLUMNS as ISO
+from telltale.evaluate.predictions import Predictions
 from telltale.evaluate.probe import Probe, leaks, probes
 from telltale.evaluate.protocol import Protocol
 from telltale.evaluate.slices import slices
 
-Metric = Callable[..., float]
-
 LOWER_IS_BETTER = frozenset(
     {
         *("eer", "min_cllr", "apcer", "bpcer", "acer", "hter", "aurc", "brier", "ece", "cllr"),
-        *("bpcer_at_apcer_5", "unanswered", "undecided", "risk_at_80", "risk_at_50"),
+        *(*AT_LIMITS, "apnrr", "bpnrr", "unanswered", "undecided", "risk_at_80", "risk_at_50"),
         *("genuine_called_forged", "forged_called_genuine"),
     }
 )
-
-
-class Measure(NamedTuple):
-    """A figure with its 95 % interval; None where the sources are too few for one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 class Row(NamedTuple):
@@ -100,14 +93,13 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
     answered = rows.take(~np.isnan(rows.scores)) if not np.isnan(rows.scores).all() else None
     measures: dict[str, Measure] = {}
     if answered is not None:
-        kinds = answered.columns.get("kind")
         for key, metric in _metrics(answered, threshold).items():
-            columns = (kinds,) if kinds is not None and key in _BY_KIND else ()
-            if (figure := with_interval(metric, answered, protocol, columns)) is not None:
+            if (figure := with_interval(metric, answered, protocol)) is not None:
                 measures[key] = figure
     missing = with_interval(_mean_score, _scored(rows, np.isnan(rows.scores)), protocol)
     if missing is not None and missing.value:
         measures["unanswered"] = missing
+    measures |= {k: it for k, it in iso(rows, protocol, threshold).items() if k in ISO}
     for key, wrong in _verdicts(rows).items():
         if (figure := with_interval(_mean_score, wrong, protocol)) is not None:
             measures[key] = figure
@@ -116,7 +108,6 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
 
 
 FPRS = {"fpr_01": 0.001, "fpr_1": 0.01, "fpr_10": 0.1}
-_BY_KIND = frozenset({"apcer", "acer", "bpcer_at_apcer_5"})
 
 
 def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
@@ -126,16 +117,11 @@ def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
         "eer": metrics.eer,
         "average_precision": metrics.average_precision,
         **{f"tpr_at_{name}": partial(metrics.tpr_at_fpr, limit=it) for name, it in FPRS.items()},
-        "bpcer_at_apcer_5": _bpcer_at_apcer_5,
         "min_cllr": metrics.min_cllr,
     }
     if threshold is not None:
         found |= {
             "accuracy": partial(metrics.accuracy, threshold=threshold),
-            "bpcer": partial(metrics.bpcer, threshold=threshold),
-            "apcer": _at(metrics.apcer, threshold),
-            "acer": _at(metrics.acer, threshold),
-            "hter": partial(metrics.hter, threshold=threshold),
             "aurc": partial(metrics.aurc, threshold=threshold),
             "risk_at_80": partial(metrics.risk_at, coverage=0.8, threshold=threshold),
             "risk_at_50": partial(metrics.risk_at, coverage=0.5, threshold=threshold),
@@ -147,58 +133,12 @@ def _metrics(rows: Predictions, threshold: float | None) -> dict[str, Metric]:
     return found
 
 
-def _at(metric: Metric, threshold: float) -> Metric:
-    """The metric at a threshold, kinds as an optional third argument."""
-
-    def at(scores: ArrayLike, labels: ArrayLike, kinds: ArrayLike | None = None) -> float:
-        return metric(scores, labels, threshold, kinds)
-
-    return at
-
-
-def _bpcer_at_apcer_5(
-    scores: ArrayLike, labels: ArrayLike, kinds: ArrayLike | None = None
-) -> float:
-    return metrics.bpcer_at_apcer(scores, labels, 0.05, kinds)
-
-
 def _cllr(scores: ArrayLike, labels: ArrayLike) -> float:
     return metrics.cllr(metrics.log_odds(scores), labels)
 
 
 def _mean_score(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean(np.asarray(scores, np.float64)))
-
-
-def with_interval(
-    metric: Metric, rows: Predictions, protocol: Protocol, columns: tuple[Strings, ...] = ()
-) -> Measure | None:
-    """A measure with its interval; None if the rows lack a class that it needs.
-
-    Args:
-        metric: Of scores, labels and the columns.
-        rows: With a score each.
-        protocol: For the bootstrap.
-        columns: Further columns (N,) that the metric takes.
-    """
-    try:
-        value = metric(rows.scores, rows.labels, *columns)
-    except metrics.OneClassError:
-        return None
-    groups = rows.column(protocol.interval_by)
-    try:
-        found = metrics.bootstrap(
-            metric,
-            rows.scores,
-            rows.labels,
-            groups,
-            seed=protocol.seed,
-            resamples=protocol.resamples,
-            columns=columns,
-        )
-    except ValueError:  # fewer than two sources, or most draws of one class
-        return Measure(value)
-    return Measure(*found)
 
 
 def _scored(rows: Predictions, happened: ArrayLike) -> Predictions:

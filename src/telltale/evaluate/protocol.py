@@ -11,7 +11,8 @@ import numpy as np
 from telltale import metrics
 from telltale.evaluate.predictions import Predictions
 
-SUITES = ("intra", "cross-manipulation", "leave-one-out", "cross-dataset", "joint")
+SUITES = ("intra", "cross-manipulation", "leave-one-out", "cross-dataset", "joint", "folds")
+UNANSWERED = ("apart", "wrong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class Protocol:
         choose: Which ones: "even", or "first" (see :func:`telltale.data.manifest.chosen`).
         suite: "" for figures with slices, or a comparison of :data:`SUITES`, which has frames and
             videos side by side.
+        unanswered: How the rates of :mod:`telltale.evaluate.iso` count what got no answer: "apart",
+            as APNRR and BPNRR alone, or "wrong", as errors as well.
+        learnt: For the suite "joint": kinds or families of attack that the detector learnt from,
+            if neither a run's record nor a card says so.
         smallest: Slices of fewer items cannot be the worst; sources of fewer are not shown.
         seed: Of the bootstrap.
         resamples: Draws of the bootstrap.
@@ -51,6 +56,8 @@ class Protocol:
     frames: int = 0
     choose: str = "even"
     suite: str = ""
+    unanswered: str = "apart"
+    learnt: tuple[str, ...] = ()
     smallest: int = 20
     seed: int = 0
     resamples: int = 1000
@@ -66,6 +73,8 @@ class Protocol:
             raise ValueError(f"want frames ≥ 0, even or first; got {self.frames}, {self.choose!r}")
         if self.suite and self.suite not in SUITES:
             raise ValueError(f"want a suite of {', '.join(SUITES)}, got {self.suite!r}")
+        if self.unanswered not in UNANSWERED:
+            raise ValueError(f"want unanswered as apart or wrong, got {self.unanswered!r}")
         if self.select and ("test" in self.select_split.lower() or self.select_split == self.split):
             raise ValueError(
                 f"a threshold chosen on split {self.select_split!r} flatters the figures of "
@@ -87,12 +96,12 @@ class Protocol:
             want: tuple[type, ...] = (type(getattr(plain, name)),)
             if name in ("threshold", "video_fps"):
                 want = (float, int)
-            elif name == "slices":
+            elif name in ("slices", "learnt"):
                 want = (list,)
             if type(value) not in want:
                 raise ValueError(f"{path}: want {name} as {want[0].__name__}, got {value!r}")
-        if "slices" in table:
-            table["slices"] = tuple(str(column) for column in table["slices"])
+        for name in {"slices", "learnt"} & set(table):
+            table[name] = tuple(str(word) for word in table[name])
         try:
             return cls(**table)
         except ValueError as error:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telltale.data.forgery import located
+from telltale.data.layout import STACKS
 from telltale.evaluate.formats import is_table, read_any
-from telltale.evaluate.grids import Grid, suite
+from telltale.evaluate.grids import Grid
 from telltale.evaluate.learnt import learnt_too
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.predictions import (
@@ -25,6 +26,7 @@ from telltale.evaluate.predictions import (
 )
 from telltale.evaluate.probe import with_facts
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
+from telltale.evaluate.suites import Answers, suite
 from telltale.evaluate.tables import write_text
 from telltale.loading import load
 
@@ -121,6 +123,8 @@ def predict(
         ValueError: That names the file and says what is wrong with it.
     """
     manifest = unanswered(data)
+    if stacked := next((it for it in manifest.paths if Path(it).suffix in STACKS), None):
+        raise ValueError(f"{stacked}: holds cut faces; unpack them first: telltale prepare {data}")
     parts = {protocol.split, *((protocol.select_split,) if protocol.select else ())}
     for part in sorted(parts):
         manifest.of_split(part)  # says which splits there are before the long run, not after
@@ -154,11 +158,13 @@ def compare(
 
     Args:
         whats: Detectors or tables of predictions by name. "leave-one-out" wants one for each kind
-            of forgery, by that kind's name, which has not learned from it; the others want one,
-            but "cross-dataset" takes a table of each dataset, too.
-        datas: Data for detectors: one, or several to go across datasets.
+            of forgery, by that kind's name, which has not learned from it, and "folds" one for
+            each fold; the others want one, but "cross-dataset" takes a table of each dataset, too.
+        datas: Data for detectors: one, or several to go across datasets, or one for each fold in
+            the detectors' order.
         protocol: With a suite.
-        keep: CSV to write the predictions to, where one detector runs over one dataset.
+        keep: CSV to write the predictions to, where one detector runs over one dataset; the scores
+            of its videos go to a file beside it whose name ends in ``-videos``.
         files: Folder that the tables' paths are relative to; by default each table's own.
         track: Shows progress.
 
@@ -168,38 +174,52 @@ def compare(
     if protocol.suite not in SUITES:
         raise ValueError(f"want a suite of {', '.join(SUITES)}, got {protocol.suite!r}")
     tables = all(is_table(what) for what in whats.values())
-    several = protocol.suite == "leave-one-out" or (protocol.suite == "cross-dataset" and tables)
+    own = protocol.suite in ("leave-one-out", "folds")  # a detector for each test
+    several = own or (protocol.suite == "cross-dataset" and tables)
     if not whats or (len(whats) > 1 and not several):
         raise ValueError(f"{protocol.suite} judges one detector, got {', '.join(whats)}")
     if keep is not None and len(whats) * len(datas) != 1:
         raise ValueError(f"{keep}: keeps the predictions of one detector on one dataset")
-    found: dict[str, Predictions] = {}
+    found: dict[str, Answers] = {}
     notes: list[str] = []
     made_with: dict[str, str] = {}
-    for name, what in whats.items():
+    for number, (name, what) in enumerate(whats.items()):
         if protocol.suite == "leave-one-out" and Path(what).is_dir():
             check_left_out(Path(what), name)
         if is_table(what):
             if len(datas) > 1:
                 raise ValueError(f"{what}: a table of predictions wants one --data at most")
             folder = files or (folder_of(datas[0]) if datas else Path(what).parent)
-            found[name] = with_facts(read_any(Path(what), *datas), folder)
+            found[name] = Answers(with_facts(read_any(Path(what), *datas), folder))
             made_with |= _identity(Path(what))
             continue
-        if not datas or (len(datas) > 1 and protocol.suite != "cross-dataset"):
-            raise ValueError(f"{what}: {protocol.suite} needs data: one manifest; got {len(datas)}")
         detector = load(what, threads=1)
         made_with |= _which(detector)
-        for data in datas:
+        for data in _datas(datas, protocol.suite, number, len(whats), what):
             answers = predict(detector, data, protocol, keep=keep, track=track)
             notes += learnt_too(what, answers.of_split(protocol.split))
-            named = name if protocol.suite == "leave-one-out" else _named(answers)
+            named = name if own else _named(answers)
             answers = with_facts(answers, folder_of(data))
-            found[f"{named} ({data})" if named in found else named] = answers
+            fixed, learnt = detector.weights.threshold, detector.weights.learnt or None
+            named = f"{named} ({data})" if named in found else named
+            found[named] = Answers(answers, fixed, learnt)
             made_with |= _identity(data)
     made = suite(found, protocol)
     made_with = _made_with(protocol, made_with)
     return made._replace(notes=(*notes, *made.notes), made_with=made_with)
+
+
+def _datas(
+    datas: Sequence[Path], suite: str, number: int, count: int, what: str | Path
+) -> Sequence[Path]:
+    """What the ``number``-th of so many detectors is judged on."""
+    if suite == "folds" and len(datas) == count:
+        return datas[number : number + 1]
+    if suite == "folds":
+        raise ValueError(f"folds want --data for each of {count} detectors, got {len(datas)}")
+    if not datas or (len(datas) > 1 and suite != "cross-dataset"):
+        raise ValueError(f"{what}: {suite} needs data: one manifest; got {len(datas)}")
+    return datas
 
 
 def check_left_out(run: Path, kind: str) -> None:
@@ -215,10 +235,14 @@ def check_left_out(run: Path, kind: str) -> None:
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a CSV that :func:`read_predictions` reads."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(predictions_csv(predictions))
-    write_text(path, text.getvalue())
+    """Write a CSV that :func:`read_predictions` reads; with videos, another of their means."""
+    tables = {path: predictions}
+    if "video" in predictions.columns:
+        tables[path.with_stem(f"{path.stem}-videos")] = predictions.averaged("video")
+    for name, table in tables.items():
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(predictions_csv(table))
+        write_text(name, text.getvalue())
 
 
 def _judged(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from telltale.evaluate.forms import (
+    ISO_TITLES,
     cell,
     comma,
     grid_csv,
@@ -17,7 +18,8 @@ from telltale.evaluate.forms import (
     markdown,
 )
 from telltale.evaluate.grids import Grid
-from telltale.evaluate.measures import Evaluation, Measure, Row
+from telltale.evaluate.intervals import Measure
+from telltale.evaluate.measures import Evaluation, Row
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,13 +31,9 @@ TITLES = {
     "tpr_at_fpr_01": "TPR at FPR 0.1 %",
     "tpr_at_fpr_1": "TPR at FPR 1 %",
     "tpr_at_fpr_10": "TPR at FPR 10 %",
-    "bpcer_at_apcer_5": "BPCER at APCER 5 %",
+    **ISO_TITLES,
     "min_cllr": "min Cllr",
     "accuracy": "accuracy",
-    "bpcer": "BPCER",
-    "apcer": "APCER",
-    "acer": "ACER",
-    "hter": "HTER",
     "aurc": "AURC",
     "risk_at_80": "risk at coverage 80 %",
     "risk_at_50": "risk at coverage 50 %",

@@ -6,11 +6,12 @@
 
 Three convolutional stages for the picture and three for the echo's spectrogram; at each the two
 attend to each other and join what the stage before gave. Three heads learn together, so that either
-sense can speak alone when the other is not there.
+sense can speak alone when the other is not there. An echo of NaN is none: the picture speaks alone.
 
 Source: Kong et al., "M3FAS: An Accurate and Robust MultiModal Mobile Face Anti-Spoofing System",
 IEEE TDSC 2024, arXiv:2301.12831; sizes as in its code. Front end: `telltale.media.sound`.
-Assumed: the third level's first convolution pads by 1, which changes no shape.
+Assumed: the third level's first convolution pads by 1, which changes no shape; a picture without a
+sound teaches the head for vision alone.
 """
 
 from typing import NamedTuple
@@ -80,9 +81,13 @@ class M3FAS(nn.Module):
         self.head_weight = head_weight
         self.normalise = normalise
 
-    def forward(self, images: Tensor, echoes: Tensor) -> Evidence:
-        """The fusion head's answer."""
-        logits = self.heads(images, echoes).fusion
+    def forward(self, images: Tensor, echoes: Tensor | None = None) -> Evidence:
+        """The fusion head's answer, or that of vision where there is no echo."""
+        if echoes is None:
+            return self.answer(images)[0]
+        heard = self.are_heard(echoes)
+        found = self.heads(images, torch.where(heard[:, None, None, None], echoes, 0))
+        logits = torch.where(heard[:, None], found.fusion, found.vision)
         return Evidence(logits[:, 1] - logits[:, 0])
 
     def answer(
@@ -108,26 +113,37 @@ class M3FAS(nn.Module):
 
         Args:
             images: (B, 3, 128, 128) in [0, 1].
-            echoes: (B, 2, 33, 61).
+            echoes: (B, 2, 33, 61), NaN where there is no sound.
             labels: (B,) int64, 0 live and 1 attack.
         """
         want_labels(labels, len(images))
-        found = self.heads(images, echoes)
-        weights = (1.0, self.head_weight, self.head_weight)
-        return {
-            name: weight * F.cross_entropy(logits, labels)
-            for name, weight, logits in zip(HEADS, weights, found, strict=True)
-        }
+        heard = self.are_heard(echoes)
+        seen = self._seen(images)
+        losses = {"vision": self.head_weight * F.cross_entropy(self.vision_head(seen[-1]), labels)}
+        if heard.any():
+            joined = self._joined([maps[heard] for maps in seen], self._heard(echoes[heard]))
+            for name, logits in zip(("fusion", "sound"), joined, strict=True):
+                weight = 1.0 if name == "fusion" else self.head_weight
+                losses[name] = weight * F.cross_entropy(logits, labels[heard])
+        return losses
 
     def heads(self, images: Tensor, echoes: Tensor) -> Logits:
         """All three heads' logits."""
-        seen, heard = self._seen(images), self._heard(echoes)
+        seen = self._seen(images)
+        fusion, sound = self._joined(seen, self._heard(echoes))
+        return Logits(fusion, self.vision_head(seen[-1]), sound)
+
+    def are_heard(self, echoes: Tensor) -> Tensor:
+        """Which of the echoes are sounds, (B,) bool, and which stand for none."""
+        want_echoes(echoes)
+        return ~echoes.isnan().flatten(1).any(1)
+
+    def _joined(self, seen: list[Tensor], heard: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits of fusion and of sound."""
         joined: Tensor | None = None
         for level, v, a in zip(self.levels, seen, heard, strict=True):
             joined = level(v, a, joined)
-        return Logits(
-            self.fusion_head(joined), self.vision_head(seen[-1]), self.sound_head(heard[-1])
-        )
+        return self.fusion_head(joined), self.sound_head(heard[-1])
 
     def _seen(self, images: Tensor) -> list[Tensor]:
         x = (want_images(images) - 0.5) / 0.5
@@ -136,11 +152,7 @@ class M3FAS(nn.Module):
         return through(self.vision, x)
 
     def _heard(self, echoes: Tensor) -> list[Tensor]:
-        if echoes.ndim != 4 or tuple(echoes.shape[1:]) != ECHO or not echoes.is_floating_point():
-            raise ValueError(
-                f"want float echoes (B, {', '.join(map(str, ECHO))}), "
-                f"got {echoes.dtype} {tuple(echoes.shape)}"
-            )
+        want_echoes(echoes)
         if self.normalise:
             power = echoes.square().mean((1, 2, 3), keepdim=True)
             echoes = echoes / (power + 1e-20).sqrt()
@@ -205,6 +217,15 @@ class Mean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
+
+
+def want_echoes(echoes: Tensor) -> None:
+    """ValueError unless float (B, 2, 33, 61)."""
+    if echoes.ndim != 4 or tuple(echoes.shape[1:]) != ECHO or not echoes.is_floating_point():
+        raise ValueError(
+            f"want float echoes (B, {', '.join(map(str, ECHO))}), "
+            f"got {echoes.dtype} {tuple(echoes.shape)}"
+        )
 
 
 def vision_stage(into: int, out: int, *, pool: int) -> nn.Sequential:

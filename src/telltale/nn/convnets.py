@@ -3,6 +3,7 @@
     convnet("efficientnet_b4")                                   # ImageNet weights from the hub
     convnet("tf_efficientnet_lite0", Path("lite0.safetensors"))  # from a file
     convnet("conv_toy")                                          # random, for CPU experiments
+    convnet("conv_texture")                                      # random, larger, two scales
 
 Pixels come in [0, 1]; the mean and deviation that the weights were trained with are part of the
 network.
@@ -20,7 +21,7 @@ from telltale.nn.residuals import high_pass
 from telltale.nn.states import load_trunk
 from telltale.nn.vit import HALF
 
-FAMILIES = re.compile(r"(tf_)?efficientnet|mobilenet|resnet|legacy_xception|conv_toy$")
+FAMILIES = re.compile(r"(tf_)?efficientnet|mobilenet|resnet|legacy_xception|conv_(toy|texture)$")
 LAST_HALVING = 3  # of the toy's five convolutions
 TOY_GAIN = 20.0  # of the high pass: a small net does not find one by itself
 
@@ -85,12 +86,12 @@ def is_convnet(name: object) -> bool:
 
 
 def convnet(name: str, weights: Path | None = None, *, size: int | None = None) -> ConvNet:
-    """A trunk by its timm name, or ``conv_toy``.
+    """A trunk by its timm name, ``conv_toy`` or ``conv_texture``.
 
     Args:
         name: Of an EfficientNet, MobileNet, ResNet or ``legacy_xception``.
         weights: A safetensors file with timm's names; None loads them from the hub, but
-            ``conv_toy`` starts at random.
+            the two of ours start at random.
         size: Side of the images in pixels; None is what the weights were trained on.
 
     Raises:
@@ -99,10 +100,14 @@ def convnet(name: str, weights: Path | None = None, *, size: int | None = None) 
     """
     if name == "conv_toy":
         return ConvNet(ToyBody(), 64, size or 40)
+    if name == "conv_texture":
+        return ConvNet(TextureBody(), TextureBody.width, size or 140)
     import timm
 
     if not is_convnet(name) or not timm.is_model(name):
-        raise ValueError(f"no convolutional trunk {name!r}; want a timm name or conv_toy")
+        raise ValueError(
+            f"no convolutional trunk {name!r}; want a timm name, conv_toy or conv_texture"
+        )
     try:
         model: Any = timm.create_model(name, pretrained=weights is None, num_classes=0)
     except Exception as error:  # the hub's client raises what its HTTP library raises
@@ -150,20 +155,7 @@ class ToyBody(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for before, after, stride in (
-            (6, 24, 1),
-            (24, 32, 2),
-            (32, 48, 1),
-            (48, 64, 2),
-            (64, 64, 1),
-        ):
-            layers += [
-                nn.Conv2d(before, after, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            ]
-        self.layers = nn.Sequential(*layers)
+        self.layers = stack((6, 24, 1), (24, 32, 2), (32, 48, 1), (48, 64, 2), (64, 64, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         maps: Tensor = self.layers(torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
@@ -175,3 +167,35 @@ class ToyBody(nn.Module):
         halved = 3 * LAST_HALVING  # three modules a convolution
         finer = self.layers[:halved](torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
         return finer, self.layers[halved:](finer)
+
+
+class TextureBody(nn.Module):
+    """Eight convolutions on the same: what textures are (64 maps) and where they lie (128 maps).
+
+    The first come from a quarter of the side and are averaged to the others' sixteenth.
+    """
+
+    width = 64 + 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = stack((6, 16, 1), (16, 32, 2), (32, 48, 1), (48, 64, 2), (64, 64, 1))
+        self.wide = stack((64, 96, 2), (96, 128, 2), (128, 128, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine: Tensor = self.fine(torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
+        wide: Tensor = self.wide(fine)
+        near = nn.functional.avg_pool2d(fine, 4, ceil_mode=True)
+        return torch.cat([near, wide], 1)
+
+
+def stack(*layers: tuple[int, int, int]) -> nn.Sequential:
+    """Convolutions of 3 × 3 with norm and ReLU, each of (channels in, channels out, stride)."""
+    made: list[nn.Module] = []
+    for before, after, stride in layers:
+        made += [
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*made)

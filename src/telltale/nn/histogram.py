@@ -11,11 +11,15 @@ one bin a channel the normalisation divides a bin by itself, so h is near 1 wher
 Assumed: μ starts uniform in [-1, 1] and γ at 1 (the second: -1, which makes a hat).
 """
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 BINS = ("gaussian", "linear_normalised")
+SMALL = 32  # side of maps up to which products of matrices are the faster way
 
 
 class LocalHistogram(nn.Module):
@@ -46,7 +50,7 @@ class LocalHistogram(nn.Module):
         apart = maps.float() - self.centers.view(-1, 1, 1)  # half precision underflows in the exp
         widths = self.widths.view(-1, 1, 1)
         if self.bins == "gaussian":
-            answers = torch.exp(-(widths * apart).square())
+            answers = (widths * apart).square().neg_().exp_()
         else:
             hat = F.relu(1 + widths * apart.abs())
             answers = hat / (hat + 1e-5)
@@ -56,9 +60,20 @@ class LocalHistogram(nn.Module):
 def mean_of_window(maps: Tensor, window: int) -> Tensor:
     """Mean of maps (B, C, H, W) over the window round each place, cut at the border.
 
-    Sums along rows, then along columns: twice as fast as ``avg_pool2d`` forwards and back on the
-    batches of a training step, if not on a single small map.
+    The window is a product of two lines, so on small maps it is a matrix from the left and one from
+    the right: two calls, which costs a fraction of ``avg_pool2d``'s time forwards and back. On
+    larger ones, sums along rows, then along columns, take less arithmetic.
     """
+    height, width = maps.shape[-2:]
+    if max(height, width) > SMALL:
+        return _summed(maps, window)
+    # A tensor made under an export is of no use to anyone else, so that keeps none.
+    bands = _bands if type(maps) is Tensor else _bands.__wrapped__
+    left, right = (bands(side, window, maps.dtype, maps.device) for side in (height, width))
+    return left.mT @ maps @ right
+
+
+def _summed(maps: Tensor, window: int) -> Tensor:
     height, width = maps.shape[-2:]
     reach = window // 2
     wide = F.pad(maps, [reach] * 4)
@@ -73,6 +88,14 @@ def mean_of_window(maps: Tensor, window: int) -> Tensor:
         for side in (height, width)
     )
     return total / (down[:, None] * across)
+
+
+@lru_cache(64)
+def _bands(side: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix (side, side) whose columns take the mean of a line's window round each place."""
+    place = np.arange(side)
+    near = np.abs(place[:, None] - place) <= window // 2
+    return torch.tensor(near / near.sum(0), dtype=dtype, device=device)
 
 
 def _places(side: int, reach: int) -> list[int]:

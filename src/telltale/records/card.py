@@ -32,6 +32,7 @@ class Weights:
             ``violation`` (share in [0, 1] and its 95 % interval), ``by_lot`` (that of weights drawn
             by lot), ``pictures`` (how many it was measured on) and ``trusted`` (whether it is
             clearly below the lot); of "occlusion" also ``grid``, blocks a side.
+        learnt: Kinds of forgery or attack that training saw; empty where nobody wrote them down.
     """
 
     file: str
@@ -47,8 +48,10 @@ class Weights:
     source: str = ""
     notice: str = ""
     maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    learnt: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "learnt", tuple(self.learnt))  # a list, as TOML has it
         for name in ("file", "sha256", "license", "trained_on"):
             if not getattr(self, name):
                 raise ValueError(f"weights {self.file or '(no file)'}: {name} is missing")
@@ -80,6 +83,8 @@ class Card:
         tiny: Settings of a model that trains in seconds.
         task: What ``--task`` calls its question: "faces", "spoof", "documents" …
         asked: Whether a scan without ``--task`` asks it, if weights are shipped.
+        contexts: Ways in which a picture was taken that make a scan ask it all the same: "selfie",
+            "document".
     """
 
     slug: str
@@ -97,6 +102,7 @@ class Card:
     weights: tuple[Weights, ...] = ()
     task: str = ""
     asked: bool = True
+    contexts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("slug", "title", "source", "verb", "claim"):

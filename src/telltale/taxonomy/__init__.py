@@ -6,6 +6,7 @@ physical and digital attacks. Sizes are as their publications give them; an entr
 checked against its dataset's page says so (``verified = false``).
 """
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -92,6 +93,40 @@ def family(attack: str) -> str:
     return attack
 
 
+def kind_of(name: str) -> str:
+    """The entry that a dataset's name for a kind of attack means: "warped print", "Face2Face".
+
+    An entry's own id is itself; what no entry knows may name its family first: "digital/mine".
+
+    Raises:
+        ValueError: If nothing says what it is.
+    """
+    head, slash, _ = name.partition("/")
+    if slash and head.strip().lower() in FAMILIES:
+        return head.strip().lower()
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if plain in attacks():
+        return plain
+    table = _kinds()
+    for entry, names in table["names"].items():
+        if plain in names:
+            return str(entry)
+    parts = {part for part in plain.split("_") if not part.isdigit()}
+    parts -= set(table["qualifiers"])
+    known = {word for words in table["words"].values() for word in words}
+    if parts and parts <= known:
+        return next(str(it) for it, words in table["words"].items() if parts & set(words))
+    raise ValueError(
+        f"no kind of attack {name!r}: want one of `telltale catalogue`, or its family before it, "
+        f"as in {'digital/' + name!r}"
+    )
+
+
+def family_of(name: str) -> str:
+    """The family of :func:`kind_of`."""
+    return family(kind_of(name))
+
+
 def find(
     *,
     task: str | None = None,
@@ -134,6 +169,11 @@ def lineage(attack: str) -> list[str]:
     while parent := attacks()[found[-1]].parent:
         found.append(parent)
     return found
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return tomllib.loads((HERE / "kinds.toml").read_text("utf-8"))
 
 
 def _table(name: str, key: str) -> list[dict[str, Any]]:

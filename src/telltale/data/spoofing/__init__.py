@@ -4,8 +4,7 @@
     read_manifest("oulu-1:/data/OULU-NPU")
 
 Rows are videos, cut by ``telltale prepare``, or pictures; ``kind`` is the attack instrument,
-``source`` the person, ``dataset`` the set. ``docs/datasets.md`` shows each layout. WMCA is HDF5 and
-is not read.
+``source`` the person, ``dataset`` the set. ``docs/datasets.md`` shows each layout.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from telltale.data.manifest import Row
-from telltale.data.spoofing import celeba_spoof, folders, mcio, oulu, siw
+from telltale.data.spoofing import celeba_spoof, folders, mcio, oulu, siw, wmca
 
 Reader = Callable[[Path], Iterator[Row]]
 
@@ -24,6 +23,7 @@ READERS: dict[str, Reader] = {
     "msumfsd": folders.read_msu,
     **{f"siw-{name}": partial(siw.read, protocol=name) for name in siw.PROTOCOLS},
     "celebaspoof": celeba_spoof.read,
+    **{f"wmca-{name}": partial(wmca.read, protocol=name) for name in wmca.PROTOCOLS},
     **{f"mcio-{name}": partial(mcio.read, protocol=name) for name in mcio.PROTOCOLS},
 }
 SIGNS = {
@@ -33,4 +33,5 @@ SIGNS = {
     "msumfsd": ("scene01/attack",),
     "celebaspoof": ("metas/intra_test", "Data/train"),
     "siw": ("Train/spoof", "Test/spoof"),
+    "wmca": ("PROTOCOL-grandtest.csv", "*/PROTOCOL-grandtest.csv"),
 }

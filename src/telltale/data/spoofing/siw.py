@@ -3,9 +3,9 @@
     {Train,Test}/{live,spoof}/<person>/<person>-<sensor>-<type>-<medium>-<session>.mov
 
 Type 1 is live, 2 print (of two papers), 3 replay (on four displays). Protocol 1 trains on a
-video's first 60 frames, which these rows do not say: ``telltale prepare`` spreads its frames
-evenly; 2 leaves one display out (2.1 to 2.4); 3 trains on prints and tests replays (3.1) or the
-reverse (3.2).
+video's first 60 frames (mostly frontal faces), from which ``telltale prepare`` takes its own; 2
+leaves one display out (2.1 to 2.4); 3 trains on prints and tests replays (3.1) or the reverse
+(3.2). Figures of 2 and 3 are means over their folds.
 
 Source: Liu et al., "Learning Deep Models for Face Anti-Spoofing", CVPR 2018.
 """
@@ -17,6 +17,7 @@ from telltale.data.layout import Label, rows, train_or_val, want
 from telltale.data.manifest import Row
 
 PROTOCOLS = ("1", "2.1", "2.2", "2.3", "2.4", "3.1", "3.2")
+FIRST = 60  # frames of a video that protocol 1 learns from
 TYPES = {"1": "live", "2": "print", "3": "replay"}
 
 
@@ -45,7 +46,9 @@ def read(root: Path, protocol: str = "1") -> Iterator[Row]:
             split = "test" if half == "Test" else train_or_val(person)
             name = kind if kind == "live" else f"{kind} {medium}"
             label = Label("siw", name, kind != "live")
-            yield from rows([path], label, path.stem, source=person, split=split)
+            first = FIRST if protocol == "1" and split != "test" else 0
+            for row in rows([path], label, path.stem, source=person, split=split):
+                yield row._replace(first=first)
 
 
 def takes(protocol: str, kind: str, medium: str, *, training: bool) -> bool:

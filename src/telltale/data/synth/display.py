@@ -16,12 +16,14 @@ same all over the picture where perspective changes its size.
 import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from telltale.data.synth.camera import Light, Pixels, blurred
 from telltale.data.synth.planes import View, draw_view, positions, taken
 
+STRIP = 32  # rows that are worked on together: what is wanted of them stays in the cache
 STEPS = 1024  # of the tables over one period; a power of two
 HARMONICS = 48
 SRGB_TO_P3 = ((0.8225, 0.1774, 0.0), (0.0332, 0.9669, 0.0), (0.0171, 0.0724, 0.9108))
@@ -109,10 +111,10 @@ def replayed(
             f"{display.layout!r}"
         )
     curve = ((np.arange(256) / 255) ** display.gamma).astype(np.float32)
-    light: Light = curve.take(image)
+    light: Light = np.asarray(cv2.LUT(image, curve), np.float32)
     if display.gamut:
         matrix = np.eye(3) + display.gamut * (np.array(SRGB_TO_P3) - np.eye(3))
-        light = np.asarray(light @ np.linalg.inv(matrix).T, np.float32)
+        light = np.asarray(cv2.transform(light, np.linalg.inv(matrix)), np.float32)
         np.clip(light, 0, 1, out=light)
     height, width = light.shape[:2]
     x, y = positions((height, width), display.view)
@@ -121,20 +123,22 @@ def replayed(
         light = blurred(light, blur)
     light += np.float32(display.black)
     shift_x, shift_y = rng.uniform(0, 1, 2)
-    across = x / np.float32(display.pitch) + np.float32(shift_x)
-    down = y / np.float32(display.pitch) + np.float32(shift_y)
-    rows = _at(row_table(display, blur), down)
-    if display.banding:
-        time = display.row_time * 1e-6 * np.arange(height)
-        wave = np.sin(2 * np.pi * display.frequency * time + display.phase)
-        rows = rows * (1 + display.banding * wave).astype(np.float32)[:, None]
+    time = display.row_time * 1e-6 * np.arange(height)
+    wave = 1 + display.banding * np.sin(2 * np.pi * display.frequency * time + display.phase)
     white = (display.tint[0], 1.0, display.tint[1])
-    for channel, table in enumerate(column_tables(display, blur)):
-        place = across
-        if display.layout == "pentile" and channel != 1:
+    across_table, down_table = column_tables(display, blur), row_table(display, blur)
+    tables = [table * np.float32(it) for table, it in zip(across_table, white, strict=True)]
+    for start in range(0, height, STRIP):
+        rows = slice(start, start + STRIP)
+        across = x[rows] / np.float32(display.pitch) + np.float32(shift_x)
+        down = y[rows] / np.float32(display.pitch) + np.float32(shift_y)
+        seen = _at(down_table, down) * wave[rows, None].astype(np.float32)
+        shifted = across
+        if display.layout == "pentile":
             row = np.floor(down).astype(np.int32) & 1
-            place = np.float32(0.5) * (across + row.astype(np.float32))
-        light[..., channel] *= _at(table * np.float32(white[channel]), place) * rows
+            shifted = np.float32(0.5) * (across + row.astype(np.float32))
+        for channel, table in enumerate(tables):
+            light[rows, :, channel] *= _at(table, across if channel == 1 else shifted) * seen
     if display.glare:
         light += np.float32(display.glare) * soft_ellipse((height, width), rng)[..., None]
     return light
@@ -177,8 +181,6 @@ def shown(image: Pixels, size: tuple[int, int] | None) -> Pixels:
         raise ValueError(f"want a uint8 image (h, w, 3), got {image.dtype} {image.shape}")
     if size is None or image.shape[:2] == tuple(size):
         return image
-    import cv2
-
     way = cv2.INTER_AREA if size[0] < image.shape[0] else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=way), np.uint8)
 

@@ -97,21 +97,31 @@ def cut_out(live: Light, print_light: Light, opened: Light, rng: np.random.Gener
 
 def masked(live: Light, mask: Mask, points: Landmarks, rng: np.random.Generator) -> Light:
     """The light (H, W, 3) of a worn mask that was painted after a face."""
-    height, width = live.shape[:2]
-    shading = np.maximum(_far(live.mean(2, dtype=np.float32), width / 16), np.float32(1e-3))
-    albedo = blurred(np.asarray(live / shading[..., None], np.float32), mask.smooth)
-    tone = albedo.mean((0, 1), keepdims=True)
-    albedo = tone + np.float32(mask.flat) * (albedo - tone)
-    skin = albedo * shading[..., None]
-    skin += np.float32(mask.gloss) * soft_ellipse((height, width), rng)[..., None]
-    size = height, width
+    size = live.shape[:2]
+    grey = np.asarray(cv2.transform(live, np.full((1, 3), 1 / 3)), np.float32)
+    shading = np.maximum(_far(grey, size[1] / 16), np.float32(1e-3))
+    gloss = np.float32(mask.gloss) * soft_ellipse(size, rng)
     opened = holes(size, points.eyes, rng, wide=0.09, tall=0.045)
     if rng.random() < 0.5:
         opened = np.maximum(opened, holes(size, [points.mouth], rng, wide=0.12, tall=0.04))
     worn = face(size, points) * (1 - opened)
-    edge = np.clip(2 * _far(1 - worn, width / 60), 0, 1) * worn
-    skin = skin * (1 - np.float32(mask.shade) * edge[..., None])
-    return np.asarray(worn[..., None] * skin + (1 - worn[..., None]) * live, np.float32)
+    lit = 1 - np.float32(mask.shade) * (np.clip(2 * _far(1 - worn, size[1] / 60), 0, 1) * worn)
+    # Colour by colour: arithmetic on every third number takes twice as long.
+    planes = []
+    for channel in range(3):
+        bare = np.ascontiguousarray(live[..., channel])
+        skin = blurred(bare / shading, mask.smooth)  # the albedo
+        tone = skin.mean(dtype=np.float64)
+        skin *= np.float32(mask.flat)
+        skin += np.float32((1 - mask.flat) * tone)
+        skin *= shading
+        skin += gloss
+        skin *= lit
+        skin -= bare
+        skin *= worn
+        skin += bare
+        planes.append(skin)
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def face(size: tuple[int, int], points: Landmarks) -> Light:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from telltale.data.synth.camera import Light, Pixels, blurred, to_linear
-from telltale.data.synth.display import shown, soft_ellipse
+from telltale.data.synth.display import STRIP, shown, soft_ellipse
 from telltale.data.synth.planes import View, draw_view, positions, taken
 
 LEVELS, CELL = 64, 32  # of coverage, and places in a halftone cell to each side
@@ -111,59 +111,105 @@ def printed(
     x, y = positions((height, width), printer.view)
     root = printer.ink ** (1 / printer.n)
     needed = (1 - to_linear(np.arange(256, dtype=np.uint8)) ** (1 / printer.n)) / (1 - root)
-    coverage = taken(np.clip(needed, 0, 1).astype(np.float32).take(image), x, y)
+    wanted = np.asarray(cv2.LUT(image, np.clip(needed, 0, 1).astype(np.float32)), np.float32)
+    coverage = taken(wanted, x, y)
     if blur > 0:
         coverage = blurred(coverage, blur)
-    # Plane by plane from here on: arithmetic on every third number takes twice as long.
-    inks = [np.ascontiguousarray(coverage[..., ink]) for ink in range(3)]
-    black = np.float32(printer.removal) * np.minimum(np.minimum(inks[0], inks[1]), inks[2])
-    rest = 1 / np.maximum(1 - black, np.float32(0.05))
-    inks = [*(np.asarray((ink - black) * rest, np.float32) for ink in inks), black]
-    planes = [np.ones((height, width), np.float32) for _ in range(3)]
-    for ink, (amount, angle) in enumerate(zip(inks, ANGLES, strict=True)):
-        amount += np.float32(4 * printer.gain) * amount * (1 - amount)
-        np.clip(amount, 0, 1, out=amount)
-        seen = _screened(amount, x, y, printer, angle, rng, blur)
-        for channel, plane in enumerate(planes):
-            strength = 1.0 if ink in (3, channel) else printer.leak
-            plane *= 1 - seen * np.float32(strength * (1 - root))
+    screens = [_drawn(printer, angle, rng, blur, (height, width)) for angle in ANGLES]
     left, top = rng.integers(FIBRE, size=2)
     fibres = np.roll(_fibres(), (top, left), (0, 1))
     tiles = (-(-height // FIBRE), -(-width // FIBRE))
     paper = 1 + np.float32(printer.fibre) * np.tile(fibres, tiles)[:height, :width]
     gloss = np.float32(printer.gloss) * soft_ellipse((height, width), rng)
     light = np.empty((height, width, 3), np.float32)
-    for channel, (plane, white) in enumerate(zip(planes, printer.white, strict=True)):
-        reflected = np.asarray(cv2.pow(np.maximum(plane, 0), printer.n), np.float32)
-        light[..., channel] = reflected * paper * np.float32(white) + gloss
+    for start in range(0, height, STRIP):
+        rows = slice(start, start + STRIP)
+        planes = _inked(coverage[rows], x[rows], y[rows], printer, screens, start)
+        for channel, (plane, white) in enumerate(zip(planes, printer.white, strict=True)):
+            reflected = np.asarray(cv2.pow(np.maximum(plane, 0, out=plane), printer.n), np.float32)
+            reflected *= paper[rows]
+            reflected *= np.float32(white)
+            reflected += gloss[rows]
+            light[rows, :, channel] = reflected
     return light
 
 
-def _screened(
-    amount: Light,
-    x: Light,
-    y: Light,
-    printer: Printer,
-    angle: float,
-    rng: np.random.Generator,
-    blur: float,
-) -> Light:
-    """The ink (H, W) that photosites see where so much is wanted."""
+class Screen(NamedTuple):
+    """One ink's screen, drawn: where its dots lie and what they let a photosite see."""
+
+    shift: Light  # (2,) of the cells; empty for a diffused screen
+    turn: tuple[float, float]  # cosine and sine of its angle, over the cell
+    seen: Light  # table (LEVELS, CELL, CELL), or the noise (H, W) of a diffused screen
+
+
+def _drawn(
+    printer: Printer, angle: float, rng: np.random.Generator, blur: float, size: tuple[int, int]
+) -> Screen:
     if printer.screen == "diffused":
-        spread = np.sqrt(amount * (1 - amount) / np.float32(printer.dots))
-        noise = rng.standard_normal(amount.shape, np.float32)
-        if blur > 0:
-            noise = blurred(noise, blur)
-        seen: Light = np.clip(amount + spread * noise, 0, 1)
-        return seen
+        # Four such fields are most of a print's cost, and OpenCV draws them four times as fast.
+        cv2.setRNGSeed(int(rng.integers(2**31)))
+        noise = np.asarray(cv2.randn(np.empty(size, np.float32), 0, 1), np.float32)
+        return Screen(np.empty(0, np.float32), (0.0, 0.0), blurred(noise, blur) if blur else noise)
     turn = math.radians(angle)
-    cos, sin = np.float32(math.cos(turn) / printer.cell), np.float32(math.sin(turn) / printer.cell)
-    shift = rng.uniform(0, 1, 2).astype(np.float32)
-    s = ((x * cos + y * sin + shift[0]) * CELL).astype(np.int32) & (CELL - 1)
-    t = ((y * cos - x * sin + shift[1]) * CELL).astype(np.int32) & (CELL - 1)
-    level = (amount * (LEVELS - 1) + np.float32(0.5)).astype(np.int32)
     table = halftone(printer.cell, angle - printer.view.rotation, blur)
-    found: Light = table.take((level * CELL + t) * CELL + s)
+    shift = rng.uniform(0, 1, 2).astype(np.float32)
+    return Screen(shift, (math.cos(turn) / printer.cell, math.sin(turn) / printer.cell), table)
+
+
+def _inked(
+    coverage: Light, x: Light, y: Light, printer: Printer, screens: list[Screen], start: int
+) -> list[Light]:
+    """What passes cyan, magenta, yellow and black ink (h, W), in each colour, of some rows."""
+    root = printer.ink ** (1 / printer.n)
+    # Plane by plane: arithmetic on every third number takes twice as long.
+    inks = [np.ascontiguousarray(coverage[..., ink]) for ink in range(3)]
+    black = np.minimum(np.minimum(inks[0], inks[1]), inks[2])
+    black *= np.float32(printer.removal)
+    rest = 1 / np.maximum(1 - black, np.float32(0.05))
+    for ink in inks:
+        ink -= black
+        ink *= rest
+    inks.append(black)
+    planes = [np.ones(x.shape, np.float32) for _ in range(3)]
+    for number, (amount, screen) in enumerate(zip(inks, screens, strict=True)):
+        amount += np.float32(4 * printer.gain) * amount * (1 - amount)
+        np.clip(amount, 0, 1, out=amount)
+        if printer.screen == "diffused":
+            seen = _diffused(amount, screen.seen[start : start + len(x)], printer.dots)
+        else:
+            seen = _clustered(amount, x, y, screen)
+        for channel, plane in enumerate(planes):
+            strength = 1.0 if number in (3, channel) else printer.leak
+            plane *= 1 - seen * np.float32(strength * (1 - root))
+    return planes
+
+
+def _diffused(amount: Light, noise: Light, dots: float) -> Light:
+    """The ink that photosites see of a screen too fine for them, where so much is wanted."""
+    spread = 1 - amount
+    spread *= amount
+    spread /= np.float32(dots)
+    np.sqrt(spread, out=spread)
+    spread *= noise
+    spread += amount
+    seen: Light = np.clip(spread, 0, 1, out=spread)
+    return seen
+
+
+def _clustered(amount: Light, x: Light, y: Light, screen: Screen) -> Light:
+    """The same of clustered dots."""
+    cos, sin = (np.float32(CELL * it) for it in screen.turn)
+    shift = np.float32(CELL) * screen.shift
+    s = (x * cos + y * sin + shift[0]).astype(np.int32)
+    t = (y * cos - x * sin + shift[1]).astype(np.int32)
+    amount *= LEVELS - 1
+    amount += np.float32(0.5)
+    place = amount.astype(np.int32)
+    for inner in (t, s):
+        inner &= CELL - 1
+        place *= CELL
+        place += inner
+    found: Light = screen.seen.take(place)
     return found
 
 
