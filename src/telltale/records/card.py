@@ -23,6 +23,8 @@ class Weights:
         metrics: Name to ``[value, low, high]``, the last two a 95 % interval.
         calibration: ``slope``, ``intercept`` and ``covariance`` from logits to log-odds,
             ``limit`` the largest |log10 LR| that the validation data support.
+        cells: The same for single cells of a map, where the picture's line is not theirs: 0.5 is
+            then where the map's mask begins.
         operating_range: Quality measure to ``[low, high]``; outside, the verdict is "can't tell".
         threshold: Score in [0, 1] between "no" and "yes".
         doubt: Half-width of "can't tell" round the threshold, in score.
@@ -37,6 +39,7 @@ class Weights:
     input: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    cells: Mapping[str, Any] = field(default_factory=dict)
     operating_range: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     doubt: float = 0.1
@@ -55,6 +58,15 @@ class Weights:
                 f"weights {self.file}: want method, violation and pictures of the heatmap, "
                 f"got {sorted(self.heatmap)}"
             )
+
+    def in_force(self) -> dict[str, Any]:
+        """What decides a verdict: threshold, doubt and operating range, as a finding has them."""
+        ranges = self.operating_range.items()
+        return {
+            "threshold": self.threshold,
+            "doubt": self.doubt,
+            "operating_range": {k: (float(low), float(high)) for k, (low, high) in ranges},
+        }
 
     def mapped(self, heatmap: object) -> tuple[str, ...]:
         """What is to be said beside a heat map, if there is one: how often it points wrong."""
