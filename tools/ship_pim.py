@@ -37,14 +37,15 @@ from telltale.data.synth.splicing import (
     sent,
 )
 
-SIZE, SEED, SIDE = 128, 0, 256  # of a training crop; of what is changed before it is cut
-TRAINED = {"splice": 0.4, "copy_move": 0.15, "removal": 0.15, "recompress": 0.05, "pida": 0.25}
-COUNTS = {"train": 7000, "val": 200}
+SIZE, SEED, SIDE = 128, 0, 192  # of small training crops; of what is kept of a changed photograph
+TRAINED = {"splice": 0.45, "copy_move": 0.2, "removal": 0.15, "recompress": 0.1, "pida": 0.1}
+COUNTS = {"train": 6000, "val": 240}
 UNSEEN = ("removal by patches", "retouch")
 TESTED = ("splice", "copy_move", "removal", "recompress", *UNSEEN)
 QUALITIES = {"uncompressed": 0, "JPEG 95": 95, "JPEG 75": 75, "JPEG 50": 50}
 SCALES = {"scaled by 0.75": 0.75, "scaled by 0.5": 0.5}
 TILE, OVERLAP = 256, 64
+GRID, BLOCKS = 16, 64  # pixels of JPEG's 4:2:0 units; channels of the blocks' stream
 
 
 class Photo(NamedTuple):
@@ -71,15 +72,6 @@ def photo(path: Path) -> Photo:
     return Photo(pixels, np.asarray(Image.open(beside)) if beside.exists() else None)
 
 
-def square(picture: NDArray[Any], side: int, rng: np.random.Generator) -> NDArray[Any]:
-    """A random square, mirrored where the picture is smaller."""
-    missing = [(0, max(0, side - n)) for n in picture.shape[:2]]
-    if any(b for _, b in missing):
-        picture = np.pad(picture, missing + [(0, 0)] * (picture.ndim - 2), "symmetric")
-    y, x = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
-    return np.ascontiguousarray(picture[y : y + side, x : x + side])
-
-
 def changed(kind: str, host: NDArray[np.uint8], other: Photo, rng: np.random.Generator) -> Changed:
     """One change; a splice takes a human-segmented object where there is one."""
     if kind == "removal by patches":
@@ -95,24 +87,69 @@ def changed(kind: str, host: NDArray[np.uint8], other: Photo, rng: np.random.Gen
 
 
 def sample(paths: list[Path], rng: np.random.Generator, kind: str) -> Changed:
-    """A training crop; pristine if the kind is ""."""
+    """A window of a whole photograph, pristine if the kind is "", before it was sent.
+
+    Nine in ten begin on the photograph's own JPEG grid, as a detector's tiles do: what an earlier
+    compression left is then where it will be met.
+    """
     one, two = (paths[int(k)] for k in rng.choice(len(paths), 2, replace=False))
-    host = square(history(photo(one).pixels, rng), SIDE, rng)
+    host = history(photo(one).pixels, rng)
+    missing = [(0, max(0, SIDE - n)) for n in host.shape[:2]]
+    if any(n for _, n in missing):
+        host = np.pad(host, [*missing, (0, 0)], "symmetric")
     made = (
         changed(kind, host, photo(two), rng)
         if kind
         else Changed(host, np.zeros(host.shape[:2], bool))
     )
-    pixels = sent(made.pixels, rng)
-    y, x = (int(v) for v in rng.integers(0, SIDE - SIZE + 1, 2))
-    if kind:  # so that the crop holds some of it
-        rows, columns = np.nonzero(made.mask)
-        pick = int(rng.integers(len(rows)))
-        y = int(np.clip(rows[pick] - rng.integers(SIZE), 0, SIDE - SIZE))
-        x = int(np.clip(columns[pick] - rng.integers(SIZE), 0, SIDE - SIZE))
-    cut = slice(y, y + SIZE), slice(x, x + SIZE)
-    flip = -1 if rng.random() < 0.5 else 1
-    return Changed(pixels[cut][:, ::flip], made.mask[cut][:, ::flip])
+    step = GRID if rng.random() < 0.9 else 1
+    rows, columns = np.nonzero(made.mask)
+    for _ in range(8):
+        if kind:  # so that the window holds some of it
+            pick = int(rng.integers(len(rows)))
+            corner = rows[pick] - rng.integers(SIDE), columns[pick] - rng.integers(SIDE)
+        else:
+            corner = tuple(rng.integers(0, n - SIDE + 1) for n in host.shape[:2])
+        y, x = (
+            int(np.clip(at, 0, n - SIDE)) // step * step
+            for at, n in zip(corner, host.shape[:2], strict=True)
+        )
+        cut = slice(y, y + SIDE), slice(x, x + SIDE)
+        if not kind or 0.005 < made.mask[cut].mean() < 0.8:
+            break
+    return Changed(made.pixels[cut], made.mask[cut])
+
+
+def seen(
+    pixels: NDArray[np.uint8], mask: NDArray[np.bool_], size: int, rng: np.random.Generator
+) -> Changed:
+    """What a network is shown of a window: sent, often as JPEG, sometimes made smaller or cut.
+
+    Windows of the full size are sent only.
+    """
+    if size < SIDE:
+        if rng.random() < 0.1:  # made smaller after the change
+            side = int(rng.integers(size + GRID, SIDE))
+            pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+            mask = cv2.resize(mask.astype(np.uint8), (side, side), interpolation=0).astype(bool)
+        y, x = (int(v) * GRID for v in rng.integers(0, (len(pixels) - size) // GRID + 1, 2))
+        if mask.any():
+            rows, columns = np.nonzero(mask)
+            pick = int(rng.integers(len(rows)))
+            y, x = (
+                int(np.clip(at - rng.integers(size), 0, len(pixels) - size)) // GRID * GRID
+                for at in (rows[pick], columns[pick])
+            )
+        more = min(GRID, len(pixels) - size - max(y, x))  # room for a cut off the grid
+        cut = slice(y, y + size + max(more, 0)), slice(x, x + size + max(more, 0))
+        pixels, mask = pixels[cut], mask[cut]
+    if rng.random() < 0.7:
+        pixels = jpeg(np.ascontiguousarray(pixels), int(rng.integers(50, 99)))
+    off = (0, 0)
+    if len(pixels) > size and rng.random() < 0.1:
+        off = tuple(int(v) for v in rng.integers(0, len(pixels) - size + 1, 2))
+    cut = slice(off[0], off[0] + size), slice(off[1], off[1] + size)
+    return Changed(pixels[cut], mask[cut])
 
 
 class Crops(NamedTuple):
@@ -125,12 +162,10 @@ class Crops(NamedTuple):
 
 def crops(folders: list[Path], cache: Path, split: str) -> Crops:
     """The crops of a split, made once and kept."""
-    kept = cache / f"changes-{split}-{SIZE}.npz"
+    kept = cache / f"changes-{split}-{SIDE}.npz"
     if not kept.exists():
         paths = tuple(names(folders, split))
-        with Pool(2) as pool:
-            jobs = ((paths, split, number) for number in range(COUNTS[split]))
-            made = pool.starmap(_one, jobs, chunksize=50)
+        made = [_one(paths, split, number) for number in range(COUNTS[split])]
         columns = zip(*made, strict=True)
         part = kept.with_suffix(".part.npz")
         np.savez(part, **dict(zip(Crops._fields, map(np.stack, columns), strict=True)))
@@ -147,43 +182,64 @@ def _one(paths: tuple[Path, ...], split: str, number: int) -> tuple[Any, Any, An
     return made.pixels, made.mask, np.int64(bool(kind))
 
 
-def as_batch(data: Crops, rows: NDArray[np.int64]) -> dict[str, Any]:
+def as_batch(made: list[Changed]) -> dict[str, Any]:
     import torch
 
-    images = data.pixels[rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    masks = data.masks[rows][:, None].astype(np.float32)
+    images = np.stack([it.pixels for it in made]).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    masks = np.stack([it.mask for it in made])[:, None].astype(np.float32)
     return {
         "images": torch.from_numpy(images),
-        "labels": torch.from_numpy(data.labels[rows]),
+        "labels": torch.from_numpy(masks.any((1, 2, 3)).astype(np.int64)),
         "masks": torch.from_numpy(masks),
     }
 
 
 def stream(data: Crops, count: int, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Endless batches, mirrored and turned upside down at random."""
+    """Endless batches, every other one of whole windows, mirrored and turned round at random.
+
+    Sides are whole blocks, so that a mirrored JPEG grid is a JPEG grid.
+    """
     number = start
     while True:
         rng = np.random.default_rng([SEED, number])
-        made = as_batch(data, rng.choice(len(data.labels), count, replace=False))
+        size = SIDE if number % 2 else SIZE
+        rows = rng.choice(
+            len(data.labels), max(2, round(count * (SIZE / size) ** 2)), replace=False
+        )
+        made = as_batch([seen(data.pixels[k], data.masks[k], size, rng) for k in rows])
         axes = [axis for axis in (2, 3) if rng.random() < 0.5]
         yield made | {name: made[name].flip(axes) for name in ("images", "masks")}
         number += 1
 
 
 def network() -> Any:
-    """PIM on two slim Swins that see residuals, with Dice beside its losses.
+    """PIM on two slim Swins that see residuals, with JPEG's blocks, and Dice beside its losses.
 
     On colours, with cross entropy alone, so few steps never left "nothing was changed".
     """
     import torch
     import torch.nn.functional as F
+    from torch import nn
 
     from telltale.losses import dice
     from telltale.nn.swin import swin
     from telltale.pictures.pim import PIM, outline
 
     class Small(PIM):
+        """With ``alone``, JPEG's blocks learn by themselves: a twentieth of the time a picture."""
+
+        alone = False
+
         def loss(self, images: Any, labels: Any, masks: Any) -> dict[str, Any]:
+            side = images.shape[-1] // 8
+            shares = F.avg_pool2d(masks, 8)
+            blocks = self.hint(self.blocks(images))
+            terms = {
+                "blocks": F.binary_cross_entropy_with_logits(blocks, shares),
+                "blocks dice": 0.5 * dice(blocks, shares)[labels > 0].sum() / len(labels),
+            }
+            if self.alone:
+                return terms
             maps, side = self.inspect(images), images.shape[-1] // 4
             changed, edge = (
                 F.interpolate(it, side, mode="nearest")[:, 0] for it in (masks, outline(masks))
@@ -196,30 +252,57 @@ def network() -> Any:
                 "dice": 0.5 * overlap[labels > 0].sum() / len(labels),
                 "boundary": 0.2 * F.cross_entropy(maps.boundary, edge.long()),
                 "reconstruction": 0.1 * F.l1_loss(maps.reconstruction, colours),
+                "blocks": 0.2 * terms["blocks"],
+                "blocks dice": 0.2 * terms["blocks dice"],
             }
 
     stem = {"stem": "residual"}
-    net = Small(swin("swin_slim", **stem), swin("swin_slim", causal=True, **stem), channels=24)
+    net = Small(
+        swin("swin_slim", **stem),
+        swin("swin_slim", causal=True, **stem),
+        channels=24,
+        blocks=BLOCKS,
+    )
+    net.hint = nn.Conv2d(BLOCKS, 1, 1)
     with torch.no_grad():  # standard normal weights hardly move in so few steps
         for level in net.differences:
             for weight in (level.central, level.radial):
                 weight.mul_((9 * weight.shape[1]) ** -0.5)
+        for join in net.joins:  # what the streams know already stays at first
+            join.weight.mul_(0.1)
     return net
 
 
-def train(folders: list[Path], cache: Path, run: Path, steps: int, lr: float, count: int) -> None:
+class Plan(NamedTuple):
+    """How to train."""
+
+    steps: int
+    lr: float
+    batch: int
+    alone: bool  # JPEG's blocks by themselves
+    starts: list[Path]  # ONNX files, and weights of earlier runs
+
+
+def train(folders: list[Path], cache: Path, run: Path, plan: Plan) -> None:
     """Train, or go on where the run stands; kept by pixel F1 on validation photographs."""
     import torch
 
     torch.manual_seed(SEED)
-    check = crops(folders, cache, "val")
+    check, net = crops(folders, cache, "val"), network()
+    net.alone = plan.alone
+    batches = _checks(check)
 
     def validate(net: Any) -> float:
         found = []
         with torch.no_grad():
-            for rows in np.array_split(np.arange(len(check.labels)), 20):
-                each = as_batch(check, rows)
-                called, masks = net(each["images"]).mask > 0, each["masks"].bool()
+            for each in batches:
+                logits = (
+                    net.hint(net.blocks(each["images"])) if net.alone else net(each["images"]).mask
+                )
+                masks = each["masks"]
+                if net.alone:
+                    masks = torch.nn.functional.max_pool2d(masks, 8)
+                called, masks = logits > 0, masks.bool()
                 both, union = (
                     (called & masks).sum((1, 2, 3)),
                     (called.sum((1, 2, 3)) + masks.sum((1, 2, 3))),
@@ -228,12 +311,51 @@ def train(folders: list[Path], cache: Path, run: Path, steps: int, lr: float, co
                 found.append(
                     torch.where(each["labels"] > 0, f1, 1 - called.float().mean((1, 2, 3)))
                 )
+        half = len(found) // 2
+        print(
+            "f1 as made",
+            float(torch.cat(found[:half]).mean()),
+            "JPEG 75",
+            float(torch.cat(found[half:]).mean()),
+        )
         return float(torch.cat(found).mean())
 
     state, log = run / "progress.safetensors", run / "steps.jsonl"
     start = len(log.read_text().splitlines()) if state.exists() else 0
-    batches = stream(crops(folders, cache, "train"), count, start)
-    learn(network(), batches, run, steps=steps, lr=lr, validate=validate, every=100)
+    data = crops(folders, cache, "train")
+    for path in () if start else plan.starts:
+        _begin(net, path, data)
+    learn(
+        net,
+        stream(data, plan.batch, start),
+        run,
+        steps=plan.steps,
+        lr=plan.lr,
+        validate=validate,
+        every=100,
+    )
+
+
+def _checks(check: Crops) -> list[dict[str, Any]]:
+    """Validation windows as they are, then the same at JPEG 75."""
+    made = [Changed(p, m) for p, m in zip(check.pixels, check.masks, strict=True)]
+    again = [it._replace(pixels=jpeg(np.ascontiguousarray(it.pixels), 75)) for it in made]
+    return [as_batch(part[k : k + 12]) for part in (made, again) for k in range(0, len(part), 12)]
+
+
+def _begin(net: Any, start: Path, data: Crops) -> None:
+    """Start from an exported file or an earlier run's weights, as far as they go."""
+    if start.suffix == ".onnx":
+        from from_onnx import restore
+
+        images = next(stream(data, 40))["images"]
+        print(start, "gave", restore(net, start, images), "tensors")
+        return
+    from safetensors.torch import load_file
+
+    weights = {k: v for k, v in load_file(start).items() if k.startswith(("blocks.", "hint."))}
+    print(start, "gave", len(weights), "tensors")
+    net.load_state_dict(weights, strict=False)
 
 
 class Shown(NamedTuple):
@@ -480,11 +602,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/ship-pim"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=10, help="crops of 128 pixels a step")
+    parser.add_argument("--alone", action="store_true", help="JPEG's blocks by themselves")
+    parser.add_argument("--start", type=Path, action="append", default=[], help="ONNX, safetensors")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     if args.what == "train":
-        train(args.photos, args.cache, args.run, args.steps, args.lr, args.batch)
+        plan = Plan(args.steps, args.lr, args.batch, args.alone, args.start)
+        train(args.photos, args.cache, args.run, plan)
     else:
         ship(args.photos, args.run, args.workers)
 
