@@ -114,7 +114,7 @@ def _unfold(net: nn.Module, folded: dict[str, torch.Tensor], images: torch.Tenso
 
     for owner, name in pairs.items():
         norm = modules[name]
-        assert isinstance(norm, nn.BatchNorm2d)  # noqa: S101
+        assert isinstance(norm, nn.BatchNorm2d)
         hooks.append(modules[owner].register_forward_hook(keep(norm, folded[owner + ".weight"])))
     net.eval()
     with torch.no_grad():

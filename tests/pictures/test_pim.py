@@ -216,7 +216,7 @@ def test_blocks_of_jpeg_join_the_fused_maps_and_change_nothing_else() -> None:
     net = PIM(swin("swin_toy"), swin("swin_toy", causal=True), channels=8, blocks=8).eval()
     images = torch.rand(2, 3, 56, 56)
     with torch.no_grad():
-        fused, back = net.seen(images)
+        fused, back, _ = net.seen(images)
         plain, same = net.features(net.normalised(images))
     assert not torch.allclose(fused[1], plain[1])
     torch.testing.assert_close(fused[0], plain[0])

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from telltale.losses import want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.difference import central, kernel
-from telltale.nn.jpeg_blocks import JpegBlocks
-from telltale.nn.pyramid import PyramidHead
+from telltale.nn.jpeg_blocks import BLOCK, JpegBlocks
+from telltale.nn.pyramid import PyramidHead, resized
 from telltale.nn.swin import Swin, levels_fit
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD
 
@@ -38,11 +38,11 @@ CROSS = 7  # pixels
 
 
 class Maps(NamedTuple):
-    """What the network says of a batch, at a quarter of the images' sides."""
+    """What the network says of a batch, a cell a patch of its Swins: g = S/4 in the paper."""
 
-    mask: Tensor  # (B, 2, S/4, S/4) pristine, changed
-    boundary: Tensor  # (B, 2, S/4, S/4) elsewhere, on the edge of a change
-    reconstruction: Tensor  # (B, 3, S/4, S/4) normalised colours
+    mask: Tensor  # (B, 2, g, g) pristine, changed
+    boundary: Tensor  # (B, 2, g, g) elsewhere, on the edge of a change
+    reconstruction: Tensor  # (B, 3, g, g) normalised colours
 
 
 class PIM(nn.Module):
@@ -55,8 +55,8 @@ class PIM(nn.Module):
         relu_before_sigmoid: Weights of LWM in [½, 1), else in (0, 1).
         compactness: "sum" or "squares" of the boundary make its length.
         blocks: Channels of a third stream, :class:`telltale.nn.jpeg_blocks.JpegBlocks`, whose map
-            joins the fused ones from an eighth of the images' sides on; 0 leaves it out, as in the
-            paper.
+            joins the mask, and the fused ones of levels whose cells are 8 pixels or more; 0 leaves
+            it out, as in the paper.
         boundary_weight: λ₁.
         compact_weight: λ₂.
         reconstruction_weight: λ₃.
@@ -100,7 +100,10 @@ class PIM(nn.Module):
         self.differences = nn.ModuleList(Differences(width, relu) for width in widths)
         self.fusions = nn.ModuleList(LearnedWeighting(width, relu) for width in widths)
         self.blocks = JpegBlocks(blocks) if blocks else None
-        self.joins = nn.ModuleList(nn.Conv2d(blocks, n, 1) for n in widths[1:] if blocks)
+        self.strides = [local.shape.patch << level for level in range(len(widths))]
+        joined = [n for n, stride in zip(widths, self.strides, strict=True) if stride >= BLOCK]
+        self.say = nn.Conv2d(blocks, 2, 1) if blocks else nn.Identity()
+        self.joins = nn.ModuleList(nn.Conv2d(blocks, n, 1) for n in joined if blocks)
         self.mask_head = PyramidHead(widths, channels, 2)
         self.boundary_head = PyramidHead(widths, channels, 2)
         self.reconstruction_head = PyramidHead(widths, channels, 3)
@@ -111,8 +114,8 @@ class PIM(nn.Module):
 
     def forward(self, images: Tensor) -> Evidence:
         """Log-odds of each pixel, scaled to the images' size, and their maximum."""
-        fused, _ = self.seen(images)
-        logits = self.mask_head(fused)
+        fused, _, said = self.seen(images)
+        logits = self.mask_head(fused) + said
         found = logits[:, 1:] - logits[:, :1]
         mask = F.interpolate(found, images.shape[-2:], mode="bilinear", align_corners=False)
         return Evidence(found.flatten(1).amax(1), mask)
@@ -128,11 +131,12 @@ class PIM(nn.Module):
         want_labels(labels, len(want_images(images)))
         want_maps(masks, images)
         masks = masks * labels.view(-1, 1, 1, 1)
-        maps, size = self.inspect(images), [side // 4 for side in images.shape[-2:]]
+        maps = self.inspect(images)
+        size = maps.mask.shape[-2:]
         changed, edge = (
             F.interpolate(it, size, mode="nearest")[:, 0].long() for it in (masks, outline(masks))
         )
-        colours = F.avg_pool2d(self.normalised(images), 4)
+        colours = F.avg_pool2d(self.normalised(images), self.local.shape.patch)
         boundary, compact, reconstruction = self.weights
         length = maps.boundary.softmax(1)[:, 1]
         if self.compactness == "squares":
@@ -146,19 +150,23 @@ class PIM(nn.Module):
 
     def inspect(self, images: Tensor) -> Maps:
         """Mask, boundary and reconstruction."""
-        fused, looked_back = self.seen(images)
+        fused, looked_back, said = self.seen(images)
         return Maps(
-            self.mask_head(fused), self.boundary_head(fused), self.reconstruction_head(looked_back)
+            self.mask_head(fused) + said,
+            self.boundary_head(fused),
+            self.reconstruction_head(looked_back),
         )
 
-    def seen(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The levels' maps that the heads see: those of both streams, and of the causal one."""
+    def seen(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | float]:
+        """The levels' maps for the heads, those of the causal stream, what is added to the mask."""
         fused, looked_back = self.features(self.normalised(images))
-        if self.blocks is not None:
-            found = self.blocks(images)
-            for level, join in enumerate(self.joins, 1):
-                fused[level] = fused[level] + join(F.avg_pool2d(found, 1 << (level - 1)))
-        return fused, looked_back
+        if self.blocks is None:
+            return fused, looked_back, 0.0
+        found = self.blocks(images)
+        for level, join in enumerate(self.joins, len(fused) - len(self.joins)):
+            pooled = F.avg_pool2d(found, self.strides[level] // BLOCK)
+            fused[level] = fused[level] + join(pooled)
+        return fused, looked_back, resized(self.say(found), fused[0])
 
     def features(self, normalised: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The fused maps of all levels, and those of the stream that only looks back."""
