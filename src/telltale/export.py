@@ -115,7 +115,8 @@ def export_onnx(
         def forward(
             self, images: torch.Tensor, hints: torch.Tensor | None = None
         ) -> tuple[torch.Tensor, ...]:
-            evidence = self.network(images) if hints is None else network.hinted(images, hints)
+            told: Any = self.network
+            evidence = told(images) if hints is None else told.hinted(images, hints)
             if grid is None or evidence.mask is None:
                 return (evidence.logit,)
             return evidence.logit, functional.adaptive_avg_pool2d(evidence.mask, grid)[:, 0]

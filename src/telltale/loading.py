@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from telltale.records import Card
 
 PathLike = str | os.PathLike[str]
+ALL = "all"  # the task that is every task
 
 
 @overload
@@ -61,6 +62,8 @@ def load(
     from telltale.catalog import cards
     from telltale.detector import Detector
 
+    if task == ALL:
+        raise ValueError("want one task; telltale.loading.detectors takes all of them")
     if method is None:
         return Detector.load(asked(task)[0].slug, threads=threads)
     if task is not None:
@@ -88,7 +91,7 @@ def detectors(
 
     Args:
         method: As for :func:`load`.
-        task: As for :func:`load`.
+        task: As for :func:`load`; or "all": one for each question that any shipped one answers.
         threads: As for :func:`load`.
 
     Raises:
@@ -96,9 +99,9 @@ def detectors(
     """
     from telltale.detector import Detector
 
-    if method is not None or task is not None:
+    if method is not None or task not in (None, ALL):
         return (load(method, task=task, threads=threads),)
-    first = {task_of(card): card for card in reversed(asked(None))}
+    first = {task_of(card): card for card in reversed(asked(task))}
     return tuple(Detector.load(card.slug, threads=threads) for card in reversed(first.values()))
 
 
@@ -133,7 +136,9 @@ def _of_run(folder: Path, threads: int) -> "Detector":
 
 
 def asked(task: str | None) -> "list[Card]":
-    """The methods with shipped weights that answer a task; by default those that a scan asks.
+    """The methods with shipped weights that answer a task, or "all" of them.
+
+    By default those that a scan asks.
 
     Raises:
         ValueError: If there is no such task; the text names the nearest.
@@ -145,6 +150,8 @@ def asked(task: str | None) -> "list[Card]":
         raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
     if task is None:
         return [card for card in ready if card.asked]
+    if task == ALL:
+        return ready
     tasks = dict.fromkeys(task_of(card) for card in ready)
     if task not in tasks:
         raise ValueError(

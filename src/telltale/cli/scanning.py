@@ -41,7 +41,7 @@ def scan(  # noqa: PLR0913  # an option each
         typer.Option("--json", help="Write a JSON line a file; - is stdout.", metavar="FILE.jsonl"),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="What to ask: faces, spoof, documents, …")
+        str | None, typer.Option(help="What to ask: faces, spoof, documents, tampering; or all.")
     ] = None,
     method: Annotated[
         str | None,

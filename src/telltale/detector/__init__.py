@@ -20,7 +20,7 @@ from telltale.degrade import SURVIVAL
 from telltale.detector import hints
 from telltale.detector.lookers import looker
 from telltale.detector.quality import MEASURE, Rater, measured
-from telltale.detector.subjects import Pixels, Subject, sharpness, surroundings
+from telltale.detector.subjects import Box, Pixels, Subject, sharpness, surroundings
 from telltale.detector.tiles import Tiled, Tiles, Whole, shrunk, strongest
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
@@ -115,7 +115,7 @@ class Detector:
         told.hints = places
         return told
 
-    def weigh(self, crops: Iterable[Pixels], boxes: Sequence[hints.Box] = ()) -> Evidence:
+    def weigh(self, crops: Iterable[Pixels], boxes: Sequence[Box] = ()) -> Evidence:
         """The network's raw answer for crops, N of (S, S, 3), with hints in sides of a crop.
 
         One crop a call: an int8 network scales its activations by what lies in the batch, so that
