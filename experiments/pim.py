@@ -29,7 +29,7 @@ from telltale.data.synth.textures import textures
 from telltale.nn.swin import swin
 from telltale.pictures.pim import PIM
 
-SIZE = 112
+SIZE = 56
 UNSEEN = ("median", "resampling", "inpainting", "demosaicing")
 ARMS: dict[str, dict[str, object]] = {
     "both": {},
@@ -100,7 +100,7 @@ def judged(net: PIM, images: Tensor, masks: Tensor) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=RESULTS / "pim.json")
     args = parser.parse_args()
     tests = {kind: samples((kind,), 40, 900 + k) for k, kind in enumerate(("splice", *UNSEEN))}

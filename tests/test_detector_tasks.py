@@ -12,7 +12,7 @@ from telltale.data.synth.camera import draw_camera
 from telltale.data.synth.pages import page
 from telltale.data.synth.recapture import attacked, bona_fide
 from telltale.detector import Detector
-from telltale.loading import detectors, load
+from telltale.loading import detectors, load, task_of
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,14 @@ def test_a_page_that_was_shrunk_is_out_of_range(pages: Path, tmp_path: Path) -> 
     (finding,) = telltale.scan(tmp_path / "small.png", detector=load(task="documents")).findings
     assert finding.verdict == "can't tell"
     assert any("page_pixels" in note or "page pixels" in note for note in finding.notes)
+
+
+def test_all_tasks_are_asked_of_one_file_each_by_one_method() -> None:
+    every = detectors(task="all", threads=1)
+    tasks = [task_of(detector.card) for detector in every]
+    assert len(tasks) == len({*tasks})
+    assert {"faces", "spoof", "documents", "tampering"} <= {*tasks}
+    with pytest.raises(ValueError, match="want one task"):
+        load(task="all")
+    with pytest.raises(ValueError, match="want one task"):
+        detectors("pim", task="all")

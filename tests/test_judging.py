@@ -37,9 +37,12 @@ class Ramp:
 
 
 def test_by_the_verb() -> None:
-    assert judged_by("fpr_iqa") == "val_srcc"
-    assert judged_by("vit_lora_scl") == "val_auc"
-    assert judged_by("mtl_ue") == "val_gain"
+    network = nn.Linear(1, 1)
+    assert judged_by("fpr_iqa", network) == "val_srcc"
+    assert judged_by("vit_lora_scl", network) == "val_auc"
+    assert judged_by("mtl_ue", network) == "val_gain"
+    network.by_loss = True  # type: ignore[assignment]
+    assert judged_by("forensics_sam", network) == "val_gain"
 
 
 @pytest.mark.parametrize(("factor", "value"), [(1.0, -1.0), (-2.0, 1.0), (0.0, -1.0)])

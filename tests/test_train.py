@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,3 +309,37 @@ def test_two_processes_draw_the_same_loss_curve(tmp_path: Path) -> None:
         assert (folder / "card.toml").exists()
     assert len(curves[0]) == 6  # one log, written by the first process
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
+
+
+def test_a_later_stage_begins_with_an_earlier_run_and_keeps_it(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra language")
+    small = {"fit.steps": 2, "fit.every": 1, "fit.warmup": 0, "data.batch": 4, "data.scenes": 6}
+    small |= {"data.validation": 8, "sam.name": "sam_tiny", "method.rank": 2}
+    small |= {"sam.size": 40, "method.adversary_rank": 4}
+    first, second, third = (tmp_path / name for name in ("one", "two", "three"))
+    train("forensics_sam", recipe="toy", settings=small, run=first)
+    later = [(second, first, 2), (third, second, 3)]
+    for folder, start, stage in later:
+        stages = {**small, "method.stage": stage}
+        train("forensics_sam", recipe="toy", settings=stages, run=folder, start=start)
+        assert all("val_gain" in record for record in log_of(folder))
+        assert "gain" in (folder / "card.toml").read_text()
+    shutil.rmtree(first)
+    shutil.rmtree(second)  # the last folder is enough
+    whole = network_of(third).state_dict()
+    parts = load_file(third / "start.safetensors") | load_file(third / "weights.safetensors")
+    assert {"detector.0.weight", "adversary.out.weight"} <= set(parts)
+    assert any(".adversary.up" in name for name in parts)
+    for name, value in parts.items():
+        torch.testing.assert_close(whole[name], value, msg=name)
+
+
+def test_what_cannot_be_begun_with_is_said(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(ValueError, match="is a run of vit_lora_scl, not of forensics_sam"):
+        train("forensics_sam", recipe="toy", run=tmp_path / "z", start=run)
+    with pytest.raises(ValueError, match="give both the same settings but for the stage"):
+        train("vit_lora_scl", settings=TINY | {"method.rank": 3}, run=tmp_path / "a", start=run)
+    with pytest.raises(ValueError, match="not the record of a run"):
+        train("vit_lora_scl", settings=TINY, run=tmp_path / "b", start=tmp_path)
+    begun = train("vit_lora_scl", settings=TINY, run=tmp_path / "c", start=run)
+    assert json.loads((begun / "run.json").read_text())["start"] == str(run)

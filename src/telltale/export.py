@@ -1,18 +1,21 @@
 """A trained network as one ONNX file that the scan runs without torch, and its smaller forms.
 
-The file takes ``images`` (B, 3, S, S), float sRGB in [0, 1], and gives ``logit`` (B,) and, from a
-network that locates, ``heatmap`` (B, h, w), both log-odds of the claim in nats.
+The file takes ``images`` (B, 3, S, S), float sRGB in [0, 1], and, of a method that can be told
+where to look, ``hints`` (B, K, 4): left, top, right, bottom in pixels of S, none without an area.
+It gives ``logit`` (B,) and, from a network that locates, ``heatmap`` (B, h, w), both log-odds of
+the claim in nats.
 """
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 TOLERANCE = 1e-4  # largest difference to torch, in nats
@@ -62,9 +65,15 @@ def export_run(run: Path, out: Path | None = None) -> Path:
     path = out or run / f"{slug}.onnx"
     batches = [*data_of(run).validation()]
     size = int(batches[0]["images"].shape[-1])
-    export_onnx(network, path, size=size, grid=_grid(network, batches[0]["images"][:1]))
-    runner = session(path)
-    logits = [runner.run(["logit"], {"images": batch["images"]})[0] for batch in batches]
+    slots = int(getattr(network, "slots", 0))
+    grid = _grid(network, batches[0]["images"][:1])
+    export_onnx(network, path, size=size, grid=grid, slots=slots)
+    runner, logits = session(path), []
+    for batch in batches:
+        given = {"images": batch["images"]}
+        if slots:
+            given["hints"] = np.zeros((len(batch["images"]), slots, 4), np.float32)
+        logits.append(runner.run(["logit"], given)[0])
     line = calibrate.fit(np.concatenate(logits), np.concatenate([b["labels"] for b in batches]))
     write_export_card(run, path, sha256(path), size, line.to_table())
     return path
@@ -81,7 +90,9 @@ def _grid(network: "nn.Module", images: NDArray[np.float32]) -> int | None:
     return int(getattr(getattr(network, "backbone", None), "grid", mask.shape[-1]))
 
 
-def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None = None) -> float:
+def export_onnx(
+    network: "nn.Module", path: Path, *, size: int, grid: int | None = None, slots: int = 0
+) -> float:
     """Write a detector as ONNX and check it against torch; returns the largest difference.
 
     Args:
@@ -89,6 +100,7 @@ def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None
         path: Written to a temporary file first, then renamed.
         size: S in pixels.
         grid: Side of the heat map; None leaves the mask out.
+        slots: How many ``hints`` its method ``hinted`` takes beside the images; 0: it has none.
 
     Raises:
         ValueError: If ONNX Runtime's answers differ by more than ``TOLERANCE``.
@@ -104,24 +116,32 @@ def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None
             super().__init__()
             self.network = network
 
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            evidence = self.network(images)
+        def forward(
+            self, images: torch.Tensor, hints: torch.Tensor | None = None
+        ) -> tuple[torch.Tensor, ...]:
+            told: Any = self.network
+            evidence = told(images) if hints is None else told.hinted(images, hints)
             if grid is None or evidence.mask is None:
                 return (evidence.logit,)
             return evidence.logit, functional.adaptive_avg_pool2d(evidence.mask, grid)[:, 0]
 
     names = ["logit"] if grid is None else ["logit", "heatmap"]
-    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, size, size, generator=_draw(0))
+    some = torch.zeros(3, slots, 4)  # hints: none, one, as many as can be
+    some[1, :1] = some[2] = torch.tensor([0.2, 0.3, 0.6, 0.8]) * size
+    inputs = {"images": images} | ({"hints": some[1:]} if slots else {})
+    shapes: dict[str, Any] = {"images": {0: torch.export.Dim("B", min=1, max=4096)}}
+    shapes |= {"hints": {0: torch.export.Dim.DYNAMIC}} if slots else {}
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     module = Exported().eval()
     program = torch.onnx.export(
         module,
-        (images,),
+        tuple(inputs.values()),
         dynamo=True,
-        input_names=["images"],
+        input_names=[*inputs],
         output_names=names,
-        dynamic_shapes={"images": {0: torch.export.Dim("B", min=1, max=4096)}},
+        dynamic_shapes=shapes,
         opset_version=18,
         verbose=False,
     )
@@ -139,10 +159,11 @@ def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None
     session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
     worst = 0.0
     for count in (1, 3):
-        given = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(count))
+        given = {"images": torch.rand(count, 3, size, size, generator=_draw(count))}
+        given |= {"hints": some[:count]} if slots else {}
         with torch.no_grad():
-            wanted = module(given)
-        got = session.run(None, {"images": given.numpy()})
+            wanted = module(**given)
+        got = session.run(None, {name: it.numpy() for name, it in given.items()})
         for theirs, ours in zip(got, wanted, strict=True):
             worst = float(np.maximum(worst, np.abs(theirs - ours.numpy()).max()))  # keeps a NaN
     if not worst <= TOLERANCE:
@@ -150,6 +171,12 @@ def export_onnx(network: "nn.Module", path: Path, *, size: int, grid: int | None
         raise ValueError(f"{path}: ONNX Runtime differs from torch by {worst:.1e} nats")
     part.replace(path)
     return worst
+
+
+def _draw(seed: int) -> "torch.Generator":
+    import torch
+
+    return torch.Generator().manual_seed(seed)
 
 
 def quantise(full: Path, small: Path) -> None:

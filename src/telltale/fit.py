@@ -194,6 +194,11 @@ def save(network: nn.Module, path: Path) -> None:
     _write(path, trained(network), {})
 
 
+def keep(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write tensors as they are; an interrupted write leaves the old file."""
+    _write(path, dict(state), {})
+
+
 def restore(network: nn.Module, path: Path) -> None:
     """Put back what :func:`save` wrote, into a network built the same way on the same backbone.
 

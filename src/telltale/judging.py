@@ -1,7 +1,8 @@
 """What validation says of a network in training: one figure, the higher the better.
 
 A detector is judged by its AUC, a rater of quality by the rank correlation with its scores
-(Spearman's), anything else by minus its loss.
+(Spearman's), anything else by minus its loss; so is a detector in a stage of training that does not
+touch its verdict, which its ``by_loss`` says.
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,16 @@ BY_VERB = {"detect": AUC, "rate": SRCC}
 WORDS = {AUC: "AUC", SRCC: "SRCC", GAIN: "gain"}
 
 
-def judged_by(slug: str) -> str:
+def judged_by(slug: str, network: "nn.Module") -> str:
     """The figure that a method's weights are chosen by, as ``steps.jsonl`` calls it."""
+    if getattr(network, "by_loss", False):
+        return GAIN
     return BY_VERB.get(catalog.card(slug).verb, GAIN)
 
 
 def judge(network: "nn.Module", source: "Source", slug: str) -> float:
     """The value of :func:`judged_by` over a source's validation batches."""
-    figure = judged_by(slug)
+    figure = judged_by(slug, network)
     if figure == GAIN:
         return gain(network, source, catalog.card(slug).learns_from)
     if figure == AUC:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from telltale.records import Card
 
 PathLike = str | os.PathLike[str]
+ALL = "all"  # the task that is every task
 
 
 @overload
@@ -61,6 +62,8 @@ def load(
     from telltale.catalog import cards
     from telltale.detector import Detector
 
+    if task == ALL:
+        raise ValueError("want one task; telltale.loading.detectors takes all of them")
     if method is None:
         return Detector.load(asked(task)[0].slug, threads=threads)
     if task is not None:
@@ -92,7 +95,7 @@ def detectors(
 
     Args:
         method: As for :func:`load`.
-        task: As for :func:`load`.
+        task: As for :func:`load`; or "all": one for each question that any shipped one answers.
         context: How the pictures were taken: "selfie" asks whether the face was presented live,
             too, and "document" whether the page was recaptured.
         threads: As for :func:`load`.
@@ -102,11 +105,11 @@ def detectors(
     """
     from telltale.detector import Detector
 
-    if method is not None or task is not None:
-        if context is not None:
-            raise ValueError(f"context {context!r} adds questions; leave out {task or method}")
+    if context is not None and (method is not None or task is not None):
+        raise ValueError(f"context {context!r} adds questions; leave out {task or method}")
+    if method is not None or task not in (None, ALL):
         return (load(method, task=task, threads=threads),)
-    first = {task_of(card): card for card in reversed(asked(None, context))}
+    first = {task_of(card): card for card in reversed(asked(task, context))}
     return tuple(Detector.load(card.slug, threads=threads) for card in reversed(first.values()))
 
 
@@ -141,7 +144,9 @@ def _of_run(folder: Path, threads: int) -> "Detector":
 
 
 def asked(task: str | None, context: str | None = None) -> "list[Card]":
-    """The methods with shipped weights that answer a task; by default those that a scan asks.
+    """The methods with shipped weights that answer a task, or "all" of them.
+
+    By default those that a scan asks.
 
     Args:
         task: Whose; None is all that a scan asks.
@@ -162,6 +167,8 @@ def asked(task: str | None, context: str | None = None) -> "list[Card]":
         )
     if task is None:
         return [card for card in ready if card.asked or context in card.contexts]
+    if task == ALL:
+        return ready
     tasks = dict.fromkeys(task_of(card) for card in ready)
     if task not in tasks:
         raise ValueError(

@@ -2,13 +2,15 @@
 
     run = train("vit_lora_scl", recipe="toy", settings={"method.rank": 8})
     run = train("vit_lora_scl", run=run, resume=True)      # after a kill: exactly as if it had not
+    next = train("forensics_sam", settings={"method.stage": 2}, start=run)   # a later stage
     network = network_of(run)                              # with its best weights
 
 The folder holds ``run.json`` (every value in force, versions), ``steps.jsonl`` (a line a step),
 ``sources.txt`` (whom it learnt from, if a manifest says so: ``telltale evaluate`` warns of them),
 ``weights.safetensors`` (what was trained, best by validation), ``progress.safetensors`` (what a
-resume needs), of a method with experts ``experts.svg`` (how they are used) and, when training is
-over, ``card.toml`` that describes the weights.
+resume needs), ``start.safetensors`` if it went on from another run, of a method with experts
+``experts.svg`` (how they are used) and, when training is over, ``card.toml`` that describes the
+weights.
 """
 
 import json
@@ -28,6 +30,7 @@ from telltale import catalog, expert_use
 from telltale import fit as fitting
 from telltale.data.sources import Source, absolute, open_source
 from telltale.judging import WORDS, judge, judged_by
+from telltale.nn.states import begin, read_state
 from telltale.recipe import Fit, Recipe, in_force, read_recipe
 from telltale.runs import read_run, replace_text, write_card, write_run
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 Record = dict[str, Any]
+START = "start.safetensors"  # in a run's folder: what it began with
 
 
 def train(
@@ -45,6 +49,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     run: Path | None = None,
     resume: bool = False,
+    start: Path | None = None,
     watch: Callable[[Record], None] = lambda record: None,
 ) -> Path:
     """Train a method and return the folder of the run.
@@ -56,6 +61,8 @@ def train(
         settings: "table.key" to value, over the recipe.
         run: Folder; a new one in ``runs`` by default.
         resume: Go on with ``run`` as its ``run.json`` says, from the last state that was kept.
+        start: Another run of the method, whose best weights this one begins with: a later stage
+            trains other parts, and its folder keeps those that it does not train.
         watch: Gets each step's record as ``steps.jsonl`` does.
 
     Raises:
@@ -63,7 +70,7 @@ def train(
             finite; the text says what is wanted.
     """
     if resume:
-        if run is None or data is not None or recipe is not None or settings:
+        if run is None or data is not None or recipe is not None or settings or start is not None:
             raise ValueError("to resume, name the run's folder only: its run.json has the rest")
         plan = read_run(run)
         if plan.slug != slug:
@@ -75,15 +82,19 @@ def train(
         if (run / "run.json").exists() and _is_main():
             raise ValueError(f"{run}: there is a run already; resume it or name another folder")
     network = _build(plan)
+    begin(network, run / START if start is None else _begun(plan, start))
     source = _source(plan, network, run)
     if not resume and _is_main():
-        write_run(run, plan, {"data": source.about, "trained_weights": _trainable(network)})
+        about = {"data": source.about, "trained_weights": _trainable(network)}
+        write_run(run, plan, about | ({} if start is None else {"start": str(start)}))
         if learnt := getattr(source, "learnt", ()):  # who the manifest's training pictures show
             replace_text(run / "sources.txt", "".join(f"{name}\n" for name in learnt))
+        if start is not None:
+            fitting.keep(run / START, _begun(plan, start))
     for record in _learn(run, plan, network, source):
         watch(record)
     if _is_main():
-        figure = judged_by(slug)
+        figure = judged_by(slug, network)
         judged = [r for r in fitting.read_log(run / "steps.jsonl") if figure in r]
         best = max(judged, key=lambda r: float(r[figure]))
         words = f"{WORDS[figure]} {best[figure]:.4f}"
@@ -98,6 +109,7 @@ def network_of(run: Path) -> nn.Module:
         ValueError: If it is not a run's folder, or there are no weights yet.
     """
     network = _build(read_run(run))
+    begin(network, run / START)
     fitting.restore(network, run / "weights.safetensors")
     return network.eval()
 
@@ -110,6 +122,19 @@ def data_of(run: Path) -> Source:
     """
     plan = read_run(run)
     return _source(plan, _build(plan), run)
+
+
+def _begun(plan: Recipe, start: Path) -> dict[str, Tensor]:
+    """All that a run and those before it trained, the latest of each.
+
+    Raises:
+        ValueError: If it is not a run's folder, of another method, or has no weights yet.
+    """
+    slug = read_run(start).slug
+    if slug != plan.slug:
+        raise ValueError(f"{start}: is a run of {slug}, not of {plan.slug}")
+    before = read_state(start / START) if (start / START).exists() else {}
+    return before | read_state(start / "weights.safetensors")
 
 
 def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Iterator[Record]:
@@ -127,7 +152,7 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
     records = fitting.read_log(log, until=done)  # what came after is made again, the same
     if _is_main():
         replace_text(log, "".join(json.dumps(record) + "\n" for record in records))
-    figure = judged_by(plan.slug)
+    figure = judged_by(plan.slug, network)
     values = [record[figure] for record in records if figure in record]
     if done >= fit.steps or _is_over(values, fit):
         return

@@ -58,6 +58,33 @@ def test_casia_says_which_mask_is_missing(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_casia_v2_leaves_turned_masks_out_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, size in (("00001", (12, 8)), ("00002", (8, 12)), ("00003", (24, 16))):
+        stem = f"Tp_D_NRN_S_N_cha10122_ani00001_{name}"
+        put(tmp_path / f"Tp/{stem}.jpg")
+        Image.new("RGB", (12, 8)).save(tmp_path / f"Tp/{stem}.jpg")
+        (tmp_path / "CASIA2_Groundtruth").mkdir(exist_ok=True)
+        Image.new("L", size, 255).save(tmp_path / f"CASIA2_Groundtruth/{stem}_gt.png")
+    manifest = read_manifest(f"casia2:{tmp_path}")
+    assert [row.path.stem[-5:] for row in manifest.rows] == ["00001", "00003"]
+    assert "left out 1 pictures whose masks are turned" in caplog.text
+
+
+def test_a_turned_mask_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    Image.new("RGB", (12, 8)).save(tmp_path / "a.png")
+    Image.new("L", (8, 12), 255).save(tmp_path / "a_mask.png")
+    Image.new("L", (9, 9), 255).save(tmp_path / "b_mask.png")
+    table = tmp_path / "manifest.csv"
+    for mask, why in (("a", "is turned against"), ("b", "does not have the shape of")):
+        table.write_text(f"path,label,source,split,mask\na.png,1,a,train,{mask}_mask.png\n")
+        with pytest.raises(
+            ValueError, match=rf"{mask}_mask.png: .* {why} its picture a.png, 12 x 8"
+        ):
+            read(table, ("masks",), size=8)[0]
+
+
 def test_casia_v1_is_for_testing(tmp_path: Path) -> None:
     put(tmp_path / "Au/Au_ani_0001.jpg")
     put(tmp_path / "Sp/Sp_D_CNN_A_art0024_ani0032_0268.jpg")

@@ -4,17 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from telltale.nn.pyramid import PyramidHead, pooled
 from telltale.nn.swin import swin
-from telltale.pictures.pim import (
-    PIM,
-    Differences,
-    LearnedWeighting,
-    PyramidHead,
-    compactness,
-    outline,
-    pooled,
-    rings,
-)
+from telltale.pictures.pim import PIM, Differences, LearnedWeighting, compactness, outline, rings
 
 
 def tiny(**settings: object) -> PIM:
@@ -217,3 +209,19 @@ def test_wrong_settings_are_named() -> None:
         tiny()(torch.rand(1, 3, 60, 60))
     with pytest.raises(ValueError, match="want float masks"):
         tiny().loss(**(given() | {"masks": torch.zeros(2, 64, 64)}))
+
+
+def test_blocks_of_jpeg_join_the_fused_maps_and_change_nothing_else() -> None:
+    torch.manual_seed(0)
+    net = PIM(swin("swin_toy"), swin("swin_toy", causal=True), channels=8, blocks=8).eval()
+    images = torch.rand(2, 3, 56, 56)
+    with torch.no_grad():
+        fused, back, _ = net.seen(images)
+        plain, same = net.features(net.normalised(images))
+    assert not torch.allclose(fused[1], plain[1])
+    torch.testing.assert_close(fused[0], plain[0])
+    for one, other in zip(back, same, strict=True):
+        torch.testing.assert_close(one, other)
+    terms = net.train().loss(images, torch.tensor([0, 1]), torch.ones(2, 1, 56, 56))
+    terms["mask"].backward()
+    assert all(weight.grad is not None for weight in net.blocks.parameters())

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from telltale import fit, metrics
 from telltale.nn.filters import Filters, blocks, constrained
 from telltale.nn.proposals import Answer, Proposer, parse, written
+from telltale.nn.rectifier import contrast
 from telltale.nn.regions import box_of, iou, jittered, moved, places, random_boxes, sampled, shift
 from telltale.nn.residuals import srm
 from telltale.nn.sam import sam
-from telltale.pictures.propose_rectify import ProposeRectify, contrast, mask_terms, union
+from telltale.pictures.propose_rectify import ProposeRectify, mask_terms, union
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -256,6 +257,24 @@ def test_a_hint_is_followed_and_a_rejected_one_calls_nothing(trained: ProposeRec
     assert refused.mask is not None
     assert float((hinted.mask.sigmoid() > 0.5).float().mean()) > 0
     assert not bool((refused.mask > 0).any())
+
+
+def test_hints_in_slots_are_the_boxes_and_none_is_a_proposal_of_its_own(
+    trained: ProposeRectify,
+) -> None:
+    images = splices(4, 81)["images"]
+    box = torch.tensor([[[6.0, 6.0, 20.0, 24.0]]]).expand(4, 1, 4)
+    slots = torch.zeros(4, trained.slots, 4)
+    with torch.no_grad():
+        own, empty = trained(images), trained.hinted(images, slots)
+        slots[:, 2:3] = box  # whichever slot it is
+        told, hinted = trained.locate(images, box), trained.hinted(images, slots)
+    for one, other in ((own, empty), (told, hinted)):
+        assert one.mask is not None
+        assert other.mask is not None
+        torch.testing.assert_close(one.logit, other.logit, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one.mask, other.mask, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(own.logit, told.logit)
 
 
 def test_boxes_by_hand() -> None:

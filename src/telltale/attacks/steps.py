@@ -155,7 +155,8 @@ def checked(eps: float, step: float, steps: int, start: float) -> None:
 def slope_of(measure: Measure, place: Tensor) -> Tensor:
     """The gradient of the summed measure at a place."""
     asked = place.detach().requires_grad_(True)
-    slope: Tensor = torch.autograd.grad(measure(asked).sum(), asked)[0]
+    with torch.enable_grad():  # an attack is also made where nothing else wants a gradient
+        slope: Tensor = torch.autograd.grad(measure(asked).sum(), asked)[0]
     return slope
 
 

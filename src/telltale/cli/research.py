@@ -70,6 +70,10 @@ def train(
         Path | None, typer.Option(help="Folder of the run; a new one in runs.", metavar="FOLDER")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --run.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="A run to begin with, e.g. of an earlier stage.", metavar="RUN"),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Train a method by a recipe; what happens is in the run's folder.
@@ -87,6 +91,7 @@ def train(
             settings=dict(setting(text) for text in settings or ()),
             run=run,
             resume=resume,
+            start=start,
             watch=_plain_step if quiet else _print_step,
         )
     if not quiet:

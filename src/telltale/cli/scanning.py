@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from telltale.cli import outputs
+from telltale.cli import hinting, outputs
 from telltale.cli.outputs import check_place, interrupts, note
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def scan(  # noqa: PLR0913  # an option each
         typer.Option("--json", help="Write a JSON line a file; - is stdout.", metavar="FILE.jsonl"),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="What to ask: faces, spoof, documents, …")
+        str | None, typer.Option(help="What to ask: faces, spoof, documents, tampering; or all.")
     ] = None,
     context: Annotated[
         str | None,
@@ -50,6 +50,9 @@ def scan(  # noqa: PLR0913  # an option each
     method: Annotated[
         str | None,
         typer.Option(help="A slug (see: telltale methods), an exported .onnx, or a run's folder."),
+    ] = None,
+    hint: Annotated[
+        list[str] | None, typer.Option(help=hinting.HELP, metavar="X,Y,W,H|METHOD")
     ] = None,
     video_fps: Annotated[float, typer.Option(help="Frames to look at for each second.")] = 1.0,
     workers: Annotated[
@@ -119,6 +122,7 @@ def scan(  # noqa: PLR0913  # an option each
     if not total:
         raise ValueError(f"no pictures or videos in {', '.join(map(str, paths))}")
     asked = detectors(method, task=task, context=context, threads=1 if left > 1 else 0)
+    asked = hinting.hinted(asked, hint or (), paths)
     if done and lines:
         _check_same(lines, made_with(asked))
     if survival is None and total > FEW and not quiet:

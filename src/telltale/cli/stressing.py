@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from telltale.stress import Plan
 
 
 def stress(  # noqa: PLR0913  # an option each
@@ -33,6 +36,10 @@ def stress(  # noqa: PLR0913  # an option each
     workers: Annotated[
         int | None, typer.Option(help="Files to work on at once.", show_default="the cores")
     ] = None,
+    pixels: Annotated[
+        bool,
+        typer.Option("--pixels", help="Measure maps of local changes; the data want masks."),
+    ] = False,
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="Test its explanations instead.")
     ] = False,
@@ -66,6 +73,8 @@ def stress(  # noqa: PLR0913  # an option each
     codes = tuple(code.strip().upper() for code in kinds.split(",") if code.strip())
     plan = test.Plan(codes, on, split, seed, resamples, video_fps)
     test.kinds(codes)  # a wrong one is said before networks are loaded
+    if pixels:
+        return _pixels(what, data, plan, out, workers, quiet=quiet)
     found = test.stress(
         test.detectors(what),
         data,
@@ -85,6 +94,36 @@ def stress(  # noqa: PLR0913  # an option each
     for path in paths:
         typer.echo(f"telltale: {path}", err=True)
     return None
+
+
+def _pixels(
+    what: list[str], data: str, plan: "Plan", out: Path | None, workers: int | None, *, quiet: bool
+) -> None:
+    """Pixel figures of maps, table by table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from telltale import stress as test
+
+    track = (lambda items, count: items) if quiet else _track
+    found = test.stress_maps(
+        test.detectors(what), data, plan, out=out, workers=workers, track=track
+    )
+    paths = [] if out is None else test.write_maps(found, out)
+    if quiet:
+        return
+    console = Console()
+    for title, head, rows in test.maps_tables(found):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for number, name in enumerate(head):
+            table.add_column(name, justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for note in found.notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+    for path in paths:
+        typer.echo(f"telltale: {path}", err=True)
 
 
 def _faithfulness(  # what the command was given

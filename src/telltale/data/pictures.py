@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from telltale.data.echoes import read_echo
 from telltale.data.layout import STACKS, VIDEOS
 from telltale.data.manifest import Manifest, Row, read_manifest
 from telltale.data.order import places
+from telltale.data.tampering.layouts import fits
 from telltale.media import read_picture
 
 FIELDS = ("images", "labels", "masks", "domains", "partners", "echoes")  # what a manifest can give
@@ -69,12 +70,15 @@ class Dataset:
 
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         row = self.manifest.rows[index]
+        own = cache(lambda: read_picture(row.path).pixels)
         makers: dict[str, Callable[[], NDArray[Any]]] = {
-            "images": lambda: self._picture(row.path),
+            "images": lambda: self._scaled(own()),
             "labels": lambda: np.array(row.label, np.int64),
-            "masks": lambda: self._mask(row),
+            "masks": lambda: self._mask(row, own().shape),
             "domains": lambda: self.domains[index],
-            "partners": lambda: self._picture(row.partner or row.path),
+            "partners": lambda: self._scaled(
+                read_picture(row.partner).pixels if row.partner else own()
+            ),
             "echoes": lambda: read_echo(row.sound),
         }
         return {field: makers[field]() for field in self.fields}
@@ -102,20 +106,45 @@ class Dataset:
         items = [self[int(index)] for index in indices]
         return {field: np.stack([item[field] for item in items]) for field in self.fields}
 
-    def _picture(self, path: Path) -> NDArray[np.float32]:
-        image = _square(read_picture(path).pixels, self.size, Image.Resampling.BILINEAR)
+    def _scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        image = _square(pixels, self.size, Image.Resampling.BILINEAR)
         return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
 
-    def _mask(self, row: Row) -> NDArray[np.float32]:
+    def _mask(self, row: Row, shape: tuple[int, ...]) -> NDArray[np.float32]:
         if row.mask is None:
             return np.zeros((1, self.size, self.size), np.float32)
-        grey = grey_mask(row.mask, row.dataset)
-        return (_square(grey, self.size, Image.Resampling.NEAREST) > 127).astype(np.float32)[None]
+        grey = mask_of(row, shape).astype(np.uint8)
+        return _square(grey, self.size, Image.Resampling.NEAREST).astype(np.float32)[None]
 
 
 def grey_mask(path: Path, dataset: str) -> NDArray[np.uint8]:
     """A mask (H, W) at its own size, above 127 where the picture was changed, whatever the set."""
     return MASKS.get(dataset, _brightest)(read_picture(path).pixels)
+
+
+def mask_of(row: Row, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask (h, w) of a changed row at its own size, which may be smaller than the picture's.
+
+    Args:
+        row: One with a mask.
+        shape: H and W of its picture.
+
+    Raises:
+        ValueError: If the mask is turned against the picture, or of another shape: some public
+            ground truths have such, CASIA v2's among them, and which way to turn is not known.
+    """
+    if row.mask is None:
+        raise ValueError(f"{row.where}: want a mask, got none")
+    found: NDArray[np.bool_] = grey_mask(row.mask, row.dataset) > 127
+    (height, width), (high, wide) = shape[:2], found.shape
+    if not fits(found.shape, (height, width)):
+        turned = fits((wide, high), (height, width))
+        what = "is turned against" if turned else "does not have the shape of"
+        raise ValueError(
+            f"{row.mask}: {wide} x {high} pixels, {what} its picture {row.path.name}, "
+            f"{width} x {height}; mend the mask or leave the row out"
+        )
+    return found
 
 
 def _brightest(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ what the network looks at; the detector asks the same question again after each 
 survival strip, calibrates, and holds the answer against the operating range of the card.
 """
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from telltale import catalog
 from telltale.calibrate import Calibration, decide
 from telltale.degrade import SURVIVAL
-from telltale.detector.faces import Faces
+from telltale.detector import hints
+from telltale.detector.lookers import looker
 from telltale.detector.maps import OWN, explained
-from telltale.detector.pages import Pages
 from telltale.detector.quality import MEASURE, Rater, measured
-from telltale.detector.subjects import Looker, Pixels, Subject, sharpness, surroundings
+from telltale.detector.subjects import Box, Pixels, Subject, sharpness, surroundings
 from telltale.detector.tiles import Tiled, Tiles, Whole, shrunk, strongest
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
@@ -69,8 +70,11 @@ class Detector:
         self.explains = True  # off where nobody looks at maps: a second one costs many answers
         self.size = int(weights.input["size"])
         self.calibration = Calibration.from_table(weights.calibration)
+        self.cells = Calibration.from_table(weights.cells or weights.calibration)
         self.network = session(verified(weights, folder), threads)
-        self.looker = _looker(weights, threads)
+        self.slots = hints.slots(self.network)
+        self.hints: tuple[Region, ...] = ()
+        self.looker = looker(weights, threads)
         self.rater = Rater(threads) if MEASURE in weights.operating_range else None
         # What resizing erases by its nature cannot be asked again after it: such a card names the
         # degradations that its verdicts must stand.
@@ -95,8 +99,25 @@ class Detector:
             )
         return cls(card, card.weights[0], threads=threads)
 
-    def weigh(self, crops: Iterable[Pixels]) -> Evidence:
-        """The network's raw answer for crops, N of (S, S, 3).
+    def hinted(self, *places: Region) -> Self:
+        """The same detector, told where in one picture to look first.
+
+            >>> telltale.load("runs/rectifier").hinted(Region(120, 80, 200, 150))
+
+        Args:
+            places: In the upright picture's pixels; see :mod:`telltale.detector.hints`.
+
+        Raises:
+            ValueError: If its method takes no hints, or fewer.
+        """
+        whole = isinstance(self.looker, Whole)  # hints are in sides of what it shows
+        hints.check(places, self.slots if whole else 0, self.card.slug)
+        told = copy.copy(self)
+        told.hints = places
+        return told
+
+    def weigh(self, crops: Iterable[Pixels], boxes: Sequence[Box] = ()) -> Evidence:
+        """The network's raw answer for crops, N of (S, S, 3), with hints in sides of a crop.
 
         One crop a call: an int8 network scales its activations by what lies in the batch, so that
         a face's answer would depend on the faces beside it.
@@ -104,7 +125,8 @@ class Detector:
         logits, heatmaps = [], []
         for crop in crops:
             batch = crop[None].transpose(0, 3, 1, 2).astype(np.float32) / 255
-            logit, *rest = self.network.run(None, {"images": batch})
+            given = {"images": batch} | hints.given(boxes, self.slots, self.size)
+            logit, *rest = self.network.run(None, given)
             logits.append(np.asarray(logit, np.float64).reshape(-1))
             heatmaps += rest[:1]
         if not heatmaps:  # a method that does not locate
@@ -132,6 +154,8 @@ class Detector:
         subjects = self.looker.look(media, details or {})
         if not subjects:
             return (self._nothing(f"no {self.looker.noun} found"),)
+        boxes = hints.relative(self.hints, media)
+        subjects = [subject._replace(hints=boxes) for subject in subjects]
         return tuple(
             self._of_picture(media, subject, number if len(subjects) > 1 else 0, survival)
             for number, subject in enumerate(subjects, 1)
@@ -152,7 +176,7 @@ class Detector:
 
     def answer(self, subject: Subject) -> tuple[float, NDArray[np.floating] | None]:
         """The log-odds for a subject, and where: the mean of its crops, or the tiles as one map."""
-        evidence = self.weigh(subject.crops)
+        evidence = self.weigh(subject.crops, subject.hints)
         if isinstance(subject.crops, Tiled) and evidence.heatmaps is not None:
             whole = subject.crops.stitched(evidence.heatmaps)
             return strongest(whole), shrunk(whole)
@@ -241,7 +265,7 @@ class Detector:
             verdict=verdict,
             log10_lr=float(np.clip(log_odds(score) / math.log(10), -limit, limit)),
             interval=(low, high),
-            heatmap=None if heatmap is None else self.calibration.score(heatmap).astype(np.float32),
+            heatmap=None if heatmap is None else self.cells.score(heatmap).astype(np.float32),
             survival=survival,
             quality=quality,
             notes=(*reasons, *notes, *(() if heatmap is None else self.weights.told(OWN))),
@@ -261,39 +285,15 @@ class Detector:
 
     def _terms(self) -> dict[str, Any]:
         """What was in force when the verdict was reached."""
-        return {
-            "threshold": self.weights.threshold,
-            "doubt": self.weights.doubt,
-            "operating_range": {
-                name: (float(low), float(high))
-                for name, (low, high) in self.weights.operating_range.items()
-            },
-            "limits": self.card.limits,
-        }
+        return {**self.weights.in_force(), "limits": self.card.limits}
 
     def _again(self, pixels: Pixels, subject: Subject) -> dict[str, float]:
         """The log-odds of a subject after each degradation of its surroundings."""
         patch, inside = surroundings(pixels, subject.region, self.looker.context)
-        copies = {name: degrade(patch) for name, degrade in self.survival.items()}
-        places = {name: moved.place(inside) for name, moved in copies.items()}
-        cut = {name: self.looker.cut(it.pixels, places[name]) for name, it in copies.items()}
-        return {name: self.answer(Subject(places[name], it, {}))[0] for name, it in cut.items()}
-
-
-def _looker(weights: Weights, threads: int) -> Looker:
-    """What finds the subjects that the weights were trained on."""
-    size = int(weights.input["size"])
-    match weights.input.get("crop", "face"):
-        case "face":
-            return Faces(size, float(weights.input["margin"]), threads=threads)
-        case "page":
-            return Pages(size)
-        case "tiles":
-            return Tiles(size, int(weights.input["overlap"]))
-        case "whole":
-            return Whole(size)
-        case other:
-            raise ValueError(
-                f"{weights.file}: its card wants a crop of {other!r}; "
-                "there is 'face', 'page', 'tiles' and 'whole'"
-            )
+        found = {}
+        for name, degrade in self.survival.items():
+            moved = degrade(patch)
+            place = moved.place(inside)
+            crops, told = self.looker.cut(moved.pixels, place), hints.after(moved, self.hints)
+            found[name] = self.answer(Subject(place, crops, {}, hints=told))[0]
+        return found

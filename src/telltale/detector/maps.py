@@ -102,7 +102,7 @@ def explained(detector: "Detector", subject: "Subject", finding: Finding) -> Fin
         return finding
 
     def odds(crop: "Pixels") -> float:
-        return float(detector.calibration.log_odds(detector.weigh([crop]).logits)[0])
+        return float(detector.calibration.log_odds(detector.weigh([crop], subject.hints).logits)[0])
 
     maps = {OCCLUSION: as_heat(occlusion(odds, subject.crops[0], grid))}
     if finding.heatmap is not None:

@@ -16,6 +16,7 @@ from telltale.media.facefinder import Face
 from telltale.records import Region
 
 Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]  # left, top, right, bottom in sides of the picture
 
 
 class Subject(NamedTuple):
@@ -26,6 +27,7 @@ class Subject(NamedTuple):
     quality: dict[str, float]  # what the operating range looks at
     grid: tuple[int, int] | None = None  # rows and columns in which the crops cover the region
     face: Face | None = None
+    hints: tuple[Box, ...] = ()  # where a network that takes hints is told to look
 
 
 class Joiner(Protocol):

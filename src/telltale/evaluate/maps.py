@@ -17,6 +17,7 @@ from PIL import Image
 
 from telltale import metrics
 from telltale.data.manifest import Row, read_manifest
+from telltale.data.pictures import mask_of
 from telltale.evaluate.tables import write_text
 from telltale.media import read_picture
 
@@ -96,15 +97,8 @@ def write_maps(figures: Figures, path: Path) -> None:
 
 def _interval(values: list[float], sources: list[str]) -> tuple[float, float, float]:
     """Mean and 95 % interval, drawing whole sources with replacement."""
-    names, means = np.unique(sources), np.array(values)
-    groups = [np.flatnonzero(np.array(sources) == name) for name in names]
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(500):
-        picked = np.concatenate([groups[k] for k in rng.integers(len(groups), size=len(groups))])
-        draws.append(means[picked].mean())
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return float(means.mean()), float(low), float(high)
+    value, low, high = metrics.mean(values, sources, resamples=500)
+    return (value, value, value) if low is None or high is None else (value, low, high)
 
 
 def _map_of(what: str) -> Callable[[Row], Map]:
@@ -138,12 +132,9 @@ def _map_of(what: str) -> Callable[[Row], Map]:
 
 
 def _mask(row: Row) -> NDArray[np.bool_]:
-    from telltale.data.pictures import grey_mask
-
-    if row.label and row.mask is not None:
-        return grey_mask(row.mask, row.dataset) > 127
     subject = read_picture(row.path).subject
-    return np.zeros((subject.height, subject.width), bool)
+    size = subject.height, subject.width
+    return mask_of(row, size) if row.label else np.zeros(size, bool)
 
 
 def _resized(found: Map, shape: tuple[int, ...]) -> Map:

@@ -21,7 +21,7 @@ from telltale.metrics.decisions import (
     risk_at,
     risk_coverage,
 )
-from telltale.metrics.groups import bootstrap, by_source, per_source, worst_source
+from telltale.metrics.groups import bootstrap, by_source, mean, per_source, worst_source
 from telltale.metrics.likelihood import brier, cllr, ece, log_odds, min_cllr
 from telltale.metrics.masks import (
     best_pixel_f1,
@@ -75,6 +75,7 @@ __all__ = [
     "iinc",
     "iou",
     "log_odds",
+    "mean",
     "min_cllr",
     "per_source",
     "permuted_pixel_f1",

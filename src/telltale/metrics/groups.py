@@ -117,6 +117,22 @@ def bootstrap(
     return float(value), draws[math.floor(0.025 * last)], draws[math.ceil(0.975 * last)]
 
 
+def mean(
+    values: ArrayLike, groups: ArrayLike, *, seed: int = 0, resamples: int = 1000
+) -> tuple[float, float | None, float | None]:
+    """The mean of values (N,) and its 95 % interval by whole groups; None for a single group."""
+    numbers = np.asarray(values, np.float64)
+    names, which = _grouped(groups, numbers.shape)
+    if names.size < 2:
+        return float(numbers.mean()), None, None
+    sums, counts = (np.bincount(which, weights) for weights in (numbers, None))
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(names.size, size=(resamples, names.size))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(numbers.mean()), float(low), float(high)
+
+
 def _grouped(
     groups: ArrayLike, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.generic], NDArray[np.intp]]:

@@ -1,6 +1,7 @@
 """Weights as files: safetensors only, and an error that says what is wrong with one."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -18,11 +19,30 @@ def read_state(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; want the backbone's weights as safetensors")
+        raise ValueError(f"{path}: no such file; want weights as safetensors")
     try:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
+
+
+def begin(network: nn.Module, start: Mapping[str, Tensor] | Path) -> None:
+    """Put in what was trained before; a path to a file that is not there changes nothing.
+
+    Raises:
+        ValueError: If the network has no such weights, or of another shape.
+    """
+    if isinstance(start, Path):
+        if not start.exists():
+            return
+        start = read_state(start)
+    own = network.state_dict()
+    if wrong := [k for k, v in start.items() if k not in own or own[k].shape != v.shape]:
+        raise ValueError(
+            f"the run to start from has weights {wrong[0]}, which this network has not, or of "
+            "another shape; give both the same settings but for the stage"
+        )
+    network.load_state_dict(dict(start), strict=False)
 
 
 def load_trunk(model: nn.Module, path: Path) -> None:

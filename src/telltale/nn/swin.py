@@ -40,6 +40,7 @@ class Shape(NamedTuple):
 SHAPES: Mapping[str, Shape] = {
     "swin_tiny": Shape(),
     "swin_slim": Shape(32, (2, 2, 2), (2, 4, 8), 8, drop_path=0.0),
+    "swin_coarse": Shape(32, (2, 2), (2, 4), 8, patch=8, drop_path=0.0),
     "swin_toy": Shape(24, (1, 1), (2, 4), 7, drop_path=0.0),
 }
 
@@ -143,8 +144,9 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch: int, width: int, *, residual: bool = False) -> None:
         super().__init__()
-        self.stem = Residual(width) if residual else nn.Identity()
-        self.proj = nn.Conv2d(width if residual else 3, width, patch, stride=patch)
+        step = 2 if residual and patch > 4 else 1  # large patches need no residual of every pixel
+        self.stem = Residual(width, step) if residual else nn.Identity()
+        self.proj = nn.Conv2d(width if residual else 3, width, patch // step, stride=patch // step)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -154,14 +156,14 @@ class PatchEmbed(nn.Module):
 
 
 class Residual(nn.Module):
-    """How strong the errors of SRM's predictors are, (B, C, H, W).
+    """How strong the errors of SRM's predictors are, (B, C, H/s, W/s) for a stride of s.
 
     A layer norm takes out how long a token is; a rectified response makes of it where it points.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(9, width, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(9, width, 3, stride, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -216,6 +216,11 @@ class ForensicsSAM(nn.Module):
                 if expert.adversary is not None:
                     expert.adversary.requires_grad_(True)
 
+    @property
+    def by_loss(self) -> bool:
+        """Stages 2 and 3 do not change what is said of clean pictures: their loss must judge."""
+        return self.stage > 1
+
     def experts(self) -> "list[Expert]":
         """All layers with experts, in order."""
         return [module for module in self.sam.modules() if isinstance(module, Expert)]

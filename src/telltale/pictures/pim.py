@@ -15,7 +15,7 @@ Assumed: the boundary's target is dilation less erosion of the mask by a cross o
 networks start at random or from ImageNet's Swin-T (the authors start from one pretrained on
 ADE20K); the picture's score is the largest log-odds of its map.
 Departures: ``relu_before_sigmoid`` and ``compactness="sum"`` are the authors' code; the paper has
-no ReLU, and squares of the boundary ("squares").
+no ReLU, and squares of the boundary ("squares"). ``blocks`` adds a stream of our own.
 """
 
 import math
@@ -28,6 +28,8 @@ from torch import Tensor, nn
 from telltale.losses import want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.difference import central, kernel
+from telltale.nn.jpeg_blocks import BLOCK, JpegBlocks
+from telltale.nn.pyramid import PyramidHead, resized
 from telltale.nn.swin import Swin, levels_fit
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD
 
@@ -36,11 +38,11 @@ CROSS = 7  # pixels
 
 
 class Maps(NamedTuple):
-    """What the network says of a batch, at a quarter of the images' sides."""
+    """What the network says of a batch, a cell a patch of its Swins: g = S/4 in the paper."""
 
-    mask: Tensor  # (B, 2, S/4, S/4) pristine, changed
-    boundary: Tensor  # (B, 2, S/4, S/4) elsewhere, on the edge of a change
-    reconstruction: Tensor  # (B, 3, S/4, S/4) normalised colours
+    mask: Tensor  # (B, 2, g, g) pristine, changed
+    boundary: Tensor  # (B, 2, g, g) elsewhere, on the edge of a change
+    reconstruction: Tensor  # (B, 3, g, g) normalised colours
 
 
 class PIM(nn.Module):
@@ -52,6 +54,9 @@ class PIM(nn.Module):
         channels: Of the three heads.
         relu_before_sigmoid: Weights of LWM in [½, 1), else in (0, 1).
         compactness: "sum" or "squares" of the boundary make its length.
+        blocks: Channels of a third stream, :class:`telltale.nn.jpeg_blocks.JpegBlocks`, whose map
+            joins the mask, and the fused ones of levels whose cells are 8 pixels or more; 0 leaves
+            it out, as in the paper.
         boundary_weight: λ₁.
         compact_weight: λ₂.
         reconstruction_weight: λ₃.
@@ -64,7 +69,7 @@ class PIM(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a setting each
         self,
         local: nn.Module,
         causal: nn.Module,
@@ -72,6 +77,7 @@ class PIM(nn.Module):
         channels: int = 512,
         relu_before_sigmoid: bool = True,
         compactness: str = "sum",
+        blocks: int = 0,
         boundary_weight: float = 1.0,
         compact_weight: float = 0.001,
         reconstruction_weight: float = 0.1,
@@ -93,6 +99,11 @@ class PIM(nn.Module):
         widths, relu = local.widths, relu_before_sigmoid
         self.differences = nn.ModuleList(Differences(width, relu) for width in widths)
         self.fusions = nn.ModuleList(LearnedWeighting(width, relu) for width in widths)
+        self.blocks = JpegBlocks(blocks) if blocks else None
+        self.strides = [local.shape.patch << level for level in range(len(widths))]
+        joined = [n for n, stride in zip(widths, self.strides, strict=True) if stride >= BLOCK]
+        self.say = nn.Conv2d(blocks, 2, 1) if blocks else nn.Identity()
+        self.joins = nn.ModuleList(nn.Conv2d(blocks, n, 1) for n in joined if blocks)
         self.mask_head = PyramidHead(widths, channels, 2)
         self.boundary_head = PyramidHead(widths, channels, 2)
         self.reconstruction_head = PyramidHead(widths, channels, 3)
@@ -103,8 +114,8 @@ class PIM(nn.Module):
 
     def forward(self, images: Tensor) -> Evidence:
         """Log-odds of each pixel, scaled to the images' size, and their maximum."""
-        fused, _ = self.features(self.normalised(images))
-        logits = self.mask_head(fused)
+        fused, _, said = self.seen(images)
+        logits = self.mask_head(fused) + said
         found = logits[:, 1:] - logits[:, :1]
         mask = F.interpolate(found, images.shape[-2:], mode="bilinear", align_corners=False)
         return Evidence(found.flatten(1).amax(1), mask)
@@ -120,11 +131,12 @@ class PIM(nn.Module):
         want_labels(labels, len(want_images(images)))
         want_maps(masks, images)
         masks = masks * labels.view(-1, 1, 1, 1)
-        maps, size = self.inspect(images), [side // 4 for side in images.shape[-2:]]
+        maps = self.inspect(images)
+        size = maps.mask.shape[-2:]
         changed, edge = (
             F.interpolate(it, size, mode="nearest")[:, 0].long() for it in (masks, outline(masks))
         )
-        colours = F.avg_pool2d(self.normalised(images), 4)
+        colours = F.avg_pool2d(self.normalised(images), self.local.shape.patch)
         boundary, compact, reconstruction = self.weights
         length = maps.boundary.softmax(1)[:, 1]
         if self.compactness == "squares":
@@ -138,10 +150,23 @@ class PIM(nn.Module):
 
     def inspect(self, images: Tensor) -> Maps:
         """Mask, boundary and reconstruction."""
-        fused, looked_back = self.features(self.normalised(images))
+        fused, looked_back, said = self.seen(images)
         return Maps(
-            self.mask_head(fused), self.boundary_head(fused), self.reconstruction_head(looked_back)
+            self.mask_head(fused) + said,
+            self.boundary_head(fused),
+            self.reconstruction_head(looked_back),
         )
+
+    def seen(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | float]:
+        """The levels' maps for the heads, those of the causal stream, what is added to the mask."""
+        fused, looked_back = self.features(self.normalised(images))
+        if self.blocks is None:
+            return fused, looked_back, 0.0
+        found = self.blocks(images)
+        for level, join in enumerate(self.joins, len(fused) - len(self.joins)):
+            pooled = F.avg_pool2d(found, self.strides[level] // BLOCK)
+            fused[level] = fused[level] + join(pooled)
+        return fused, looked_back, resized(self.say(found), fused[0])
 
     def features(self, normalised: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The fused maps of all levels, and those of the stream that only looks back."""
@@ -205,75 +230,11 @@ class LearnedWeighting(nn.Module):
         return weights
 
 
-class PyramidHead(nn.Module):
-    """UPerNet's head: levels' maps to one map (B, out, H, W) of the finest level's size."""
-
-    def __init__(self, widths: tuple[int, ...], channels: int, out: int) -> None:
-        super().__init__()
-        deepest = widths[-1]
-        self.pooled = nn.ModuleList(unit(deepest, channels, 1) for _ in SCALES)
-        self.bottleneck = unit(deepest + len(SCALES) * channels, channels, 3)
-        self.lateral = nn.ModuleList(unit(width, channels, 1) for width in widths[:-1])
-        self.smooth = nn.ModuleList(unit(channels, channels, 3) for _ in widths[:-1])
-        self.join = unit(len(widths) * channels, channels, 3)
-        self.dropout = nn.Dropout2d(0.1)
-        self.out = nn.Conv2d(channels, out, 1)
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        last = maps[-1]
-        views = [
-            resized(conv(pooled(last, side)), last)
-            for conv, side in zip(self.pooled, SCALES, strict=True)
-        ]
-        above = self.bottleneck(torch.cat([last, *views], 1))
-        found = [above]
-        rows = [*zip(maps[:-1], self.lateral, self.smooth, strict=True)]
-        for x, lateral, smooth in reversed(rows):
-            side = lateral(x)
-            above = side + resized(above, side)
-            found.append(smooth(above))
-        joined = self.join(torch.cat([resized(x, maps[0]) for x in reversed(found)], 1))
-        out: Tensor = self.out(self.dropout(joined))
-        return out
-
-
-SCALES = (1, 2, 3, 6)  # cells a side that the coarsest map is pooled to
-
-
-def unit(width: int, out: int, side: int) -> nn.Module:
-    """Convolution, norm, ReLU."""
-    conv = nn.Conv2d(width, out, side, padding=side // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU())
-
-
 def rings(weight: Tensor) -> Tensor:
     """The 5 × 5 kernel of RDC: eight weights on the outer ring, less the same on the inner one."""
     taps = weight.flatten(2)
     without_centre = torch.cat([torch.zeros_like(taps[..., :1]), taps[..., 1:]], -1)
     return kernel(without_centre.view_as(weight), "rd")
-
-
-def pooled(x: Tensor, side: int) -> Tensor:
-    """Adaptive average pooling of (B, C, H, W) to side × side, as two matrix products.
-
-    ONNX has none where the side does not divide the map's.
-    """
-    rows, columns = (shares(length, side).to(x) for length in x.shape[-2:])
-    return rows @ x @ columns.T
-
-
-def shares(length: int, cells: int) -> Tensor:
-    """Weight of each of ``length`` places in each cell, (cells, length); rows sum to 1."""
-    table = torch.zeros(cells, length)
-    for cell in range(cells):
-        start, end = cell * length // cells, -(-(cell + 1) * length // cells)
-        table[cell, start:end] = 1 / (end - start)
-    return table
-
-
-def resized(x: Tensor, like: Tensor) -> Tensor:
-    """A map at another one's size, bilinear."""
-    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def compactness(boundary: Tensor, area: Tensor) -> Tensor:

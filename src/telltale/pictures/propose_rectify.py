@@ -25,24 +25,13 @@ from torch import Tensor, nn
 
 from telltale.losses import dice, want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
-from telltale.nn.filters import SCALES, Filters
-from telltale.nn.regions import (
-    box_of,
-    centred,
-    iou,
-    jittered,
-    moved,
-    places,
-    random_boxes,
-    sampled,
-    shift,
-)
+from telltale.nn.filters import Filters
+from telltale.nn.rectifier import Rectifier
+from telltale.nn.regions import box_of, centred, iou, jittered, moved, random_boxes, shift
 from telltale.nn.sam import Sam, at_size
 
 STAGES = ("rectify", "segment", "both")
 PEAK = 0.25  # side of a peak's box, in sides of the picture
-RING = 1.5  # side of the ring's outer box, in sides of the box
-POINTS = 7  # samples along a side of a box
 
 
 class Judged(NamedTuple):
@@ -92,6 +81,7 @@ class ProposeRectify(nn.Module):
         self.rectifier = Rectifier(channels, hidden)
         self.enhance = Enhancement(channels, sam.embedding)
         self.passes, self.peaks, self.accept = passes, peaks, accept
+        self.slots = 1 + peaks  # boxes that :meth:`hinted` takes
         self.size = sam.size
         self.enter(stage)
 
@@ -107,9 +97,30 @@ class ProposeRectify(nn.Module):
             boxes: (B, K, 4) left, top, right, bottom in pixels of S; None: whole picture and peaks.
         """
         maps = self.filters(want_images(images))
+        return self.answered(images, maps, self.own(maps) if boxes is None else boxes, None)
+
+    def hinted(self, images: Tensor, hints: Tensor) -> Evidence:
+        """:meth:`locate` in the form of an exported file: always as many boxes.
+
+        Args:
+            images: (B, 3, S, S).
+            hints: (B, ``slots``, 4) as boxes of :meth:`locate`. One without an area is none; a
+                picture that has none gets proposals of its own.
+        """
+        maps = self.filters(want_images(images))
+        there = ((hints[..., 2:] - hints[..., :2]) > 0).all(-1)
+        without = ~there.any(1, keepdim=True)
+        boxes = torch.where(there[..., None], hints, self.own(maps))
+        return self.answered(images, maps, boxes, there | without)
+
+    def answered(
+        self, images: Tensor, maps: list[Tensor], boxes: Tensor, counts: Tensor | None
+    ) -> Evidence:
+        """The answer for proposals (B, K, 4), of those that count (B, K) only."""
+        found = self.rectify(maps, boxes)
+        if counts is not None:
+            found = found._replace(accept=torch.where(counts, found.accept, -1e4))
         embedding = self.enhance(self.encode(images), maps[2])
-        given = self.own(maps) if boxes is None else boxes
-        found = self.rectify(maps, given)
         return Evidence(union(found.accept), self.mask(embedding, found, images))
 
     def loss(self, images: Tensor, labels: Tensor, masks: Tensor) -> Losses:
@@ -209,35 +220,6 @@ class ProposeRectify(nn.Module):
             self.sam.freeze_idle()
 
 
-class Rectifier(nn.Module):
-    """Evidence of boxes: whether to keep them, and where they should move."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.evidence = nn.Sequential(
-            nn.Linear(5 * len(SCALES) * channels, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-        )
-        self.accept = nn.Linear(hidden, 1)
-        self.shift = nn.Linear(hidden, 4)
-        self.peak = nn.Sequential(
-            nn.Conv2d(2 * channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 1, 1)
-        )
-
-    def forward(self, maps: list[Tensor], boxes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Logits a (B, K) and shifts t (B, K, 4) of boxes (B, K, 4) in pixels of ``size``."""
-        token = self.evidence(contrast(maps, boxes / size))
-        return self.accept(token).squeeze(-1), self.shift(token)
-
-    def dense(self, maps: list[Tensor]) -> Tensor:
-        """Log-odds of change at stride 8, (B, 1, S/8, S/8)."""
-        wide = F.interpolate(maps[2], maps[1].shape[-2:], mode="bilinear", align_corners=False)
-        found: Tensor = self.peak(torch.cat([maps[1], wide], 1))
-        return found
-
-
 class Enhancement(nn.Module):
     """Puts forensic cues into SAM's embedding; with γ = 0 the embedding stays what it was."""
 
@@ -254,27 +236,6 @@ class Enhancement(nn.Module):
         query, key = embedding.flatten(2).transpose(1, 2), self.key(maps).flatten(2).transpose(1, 2)
         seen: Tensor = self.attention(query, key, key, need_weights=False)[0]
         return embedding + self.gamma * (cue + seen.transpose(1, 2).view_as(embedding))
-
-
-def contrast(maps: list[Tensor], boxes: Tensor) -> Tensor:
-    """Mean and deviation of maps (B, C, h, w) in boxes and in their rings, (B, K, 5C·scales).
-
-    Boxes (B, K, 4) are in sides of the picture; the ring is what the box, 1.5 times as large, adds.
-    """
-    x, y = (boxes[..., 0] + boxes[..., 2]) / 2, (boxes[..., 1] + boxes[..., 3]) / 2
-    half = RING / 2 * (boxes[..., 2:] - boxes[..., :2])
-    low, high = torch.stack([x, y], -1) - half, torch.stack([x, y], -1) + half
-    line = (torch.arange(POINTS + 2, device=boxes.device) + 0.5) / (POINTS + 2) - 0.5
-    inside = line.abs() < 0.5 / RING
-    ring = ~(inside[:, None] & inside[None]).flatten()
-    inner = places(boxes, POINTS)
-    outer = places(torch.cat([low, high], -1), POINTS + 2)[:, :, ring]
-    parts = []
-    for each in maps:
-        box, around = sampled(each, inner), sampled(each, outer)  # (B, C, K, P)
-        middle, beside = box.mean(-1), around.mean(-1)
-        parts += [middle, box.std(-1), beside, around.std(-1), middle - beside]
-    return torch.cat(parts, 1).transpose(1, 2)
 
 
 def union(accept: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ class Weights:
         metrics: Name to ``[value, low, high]``, the last two a 95 % interval.
         calibration: ``slope``, ``intercept`` and ``covariance`` from logits to log-odds,
             ``limit`` the largest |log10 LR| that the validation data support.
+        cells: The same for single cells of a map, where the picture's line is not theirs: 0.5 is
+            then where the map's mask begins.
         operating_range: Quality measure to ``[low, high]``; outside, the verdict is "can't tell".
         threshold: Score in [0, 1] between "no" and "yes".
         doubt: Half-width of "can't tell" round the threshold, in score.
@@ -42,6 +44,7 @@ class Weights:
     input: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    cells: Mapping[str, Any] = field(default_factory=dict)
     operating_range: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     doubt: float = 0.1
@@ -60,6 +63,15 @@ class Weights:
         for method, told in self.maps.items():
             if lacks := sorted(TOLD - {*told}):
                 raise ValueError(f"weights {self.file}: the map {method!r} lacks {lacks}")
+
+    def in_force(self) -> dict[str, Any]:
+        """What decides a verdict: threshold, doubt and operating range, as a finding has them."""
+        ranges = self.operating_range.items()
+        return {
+            "threshold": self.threshold,
+            "doubt": self.doubt,
+            "operating_range": {k: (float(low), float(high)) for k, (low, high) in ranges},
+        }
 
     def told(self, method: str) -> tuple[str, ...]:
         """What is to be said beside a heat map: how often it pointed the wrong way when tested."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from telltale.catalog import cards
-from telltale.loading import task_of
+from telltale.loading import ALL, task_of
 from telltale.serve.forms import Problem
 
 _SAID = {
@@ -42,4 +42,4 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
 def task_schema(schema: dict[str, Any]) -> None:
     """Only what this installation has weights for can be asked."""
     tasks = sorted({task_of(card) for card in cards().values() if card.weights})
-    schema.update({"enum": [*tasks, None], "examples": ["faces"]})
+    schema.update({"enum": [*tasks, ALL, None], "examples": ["faces"]})

@@ -10,6 +10,7 @@ rest is our own and marked so in :mod:`telltale.degrade`.
 from telltale.stress.curves import to_svg
 from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Figure, Point, Stress
+from telltale.stress.maps import Localised, Spot, maps_tables, stress_maps, write_maps
 from telltale.stress.run import Plan, detectors, stress
 from telltale.stress.tables import to_csv, to_markdown, to_tables, write
 
@@ -17,15 +18,20 @@ __all__ = [
     "LEVELS",
     "Figure",
     "Kind",
+    "Localised",
     "Plan",
     "Point",
+    "Spot",
     "Stress",
     "detectors",
     "kinds",
+    "maps_tables",
     "stress",
+    "stress_maps",
     "to_csv",
     "to_markdown",
     "to_svg",
     "to_tables",
     "write",
+    "write_maps",
 ]

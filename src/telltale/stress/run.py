@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telltale.data.manifest import Manifest, Row, read_manifest
 from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Items, Point, Stress, averaged, figure
-from telltale.stress.scoring import Scorer, Scores
+from telltale.stress.scoring import Scorer
 
 if TYPE_CHECKING:
     from telltale.detector import Detector
@@ -88,16 +89,15 @@ def stress(
     scorer = Scorer(
         detectors.values(), chosen, on=plan.on, seed=plan.seed, video_fps=plan.video_fps
     )
-    made_with = _made_with(detectors, manifest, plan, chosen)
-    earlier = {} if out is None else _earlier(out, made_with)
-    names = _names(manifest)
-    left = [row for row in manifest.rows if names[row.path] not in earlier]
-    found = dict(earlier)
-    for record in track(_scored(scorer, left, names, workers), len(left)):
+    made = made_with(detectors, manifest, plan, chosen)
+    found = {} if out is None else earlier(out, made)
+    called = names(manifest)
+    left = [row for row in manifest.rows if called[row.path] not in found]
+    for record in track(scored(scorer, left, called, workers), len(left)):
         found[record["path"]] = record
         if out is not None:
-            _keep(out / KEPT, record)
-    return _judged(manifest, names, found, detectors, chosen, plan, made_with)
+            keep(out / KEPT, record)
+    return _judged(manifest, called, found, detectors, chosen, plan, made)
 
 
 def detectors(whats: Iterable[str | Path]) -> "dict[str, Detector]":
@@ -116,8 +116,14 @@ def detectors(whats: Iterable[str | Path]) -> "dict[str, Detector]":
     return {name: load(what, threads=1) for name, what in zip(names, given, strict=True)}
 
 
-def _scored(
-    scorer: Scorer, rows: list[Row], names: Mapping[Path, str], workers: int | None
+class Scores(Protocol):
+    """Scores a file as an array, under the name that decides what is random."""
+
+    def score(self, path: Path, name: str) -> NDArray[np.float64]: ...
+
+
+def scored(
+    scorer: Scores, rows: list[Row], names: Mapping[Path, str], workers: int | None
 ) -> Iterator[dict[str, Any]]:
     """A record for each row in order: its scores, or why there are none."""
     from telltale.media.files import one_line
@@ -159,7 +165,7 @@ def _judged(
     items = averaged(frames, [row.clip for row in rows])
     clean, points = {}, []
     for d, detector in enumerate(detectors):
-        whole: Scores = items.scores[:, d]
+        whole = items.scores[:, d]
         given = whole[:, 0, 0]
         clean[detector] = figure(items, np.stack([given, given]), plan.seed, plan.resamples)[0]
         for k, code in enumerate(chosen):
@@ -198,16 +204,17 @@ def _notes(
         yield f"{len(failed)} files have no answer, e.g. {first['path']}: {first['error']}"
 
 
-def _names(manifest: Manifest) -> dict[Path, str]:
+def names(manifest: Manifest) -> dict[Path, str]:
     """A name for each file that does not depend on where the data lie."""
     paths = [row.path for row in manifest.rows]
     shared = Path(os.path.commonpath([path.parent for path in paths]))
     return {path: path.relative_to(shared).as_posix() for path in paths}
 
 
-def _made_with(
+def made_with(
     detectors: "Mapping[str, Detector]", manifest: Manifest, plan: Plan, chosen: Mapping[str, Kind]
 ) -> dict[str, str]:
+    """What figures depend on: versions, weights, data and settings."""
     from telltale import __version__  # the top of the package is above this row
 
     weights = {f"detector {name}": it.weights.sha256 for name, it in detectors.items()}
@@ -222,13 +229,13 @@ def _made_with(
     }
 
 
-def _earlier(out: Path, made_with: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def earlier(out: Path, made_with: Mapping[str, str], kept: str = KEPT) -> dict[str, dict[str, Any]]:
     """Records that a stopped run of the same settings kept; makes the file if there is none.
 
     Raises:
         ValueError: If it was another run, or the folder cannot be made.
     """
-    path = out / KEPT
+    path = out / kept
     try:
         out.mkdir(parents=True, exist_ok=True)
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
@@ -257,6 +264,7 @@ def _whole(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             return
 
 
-def _keep(path: Path, record: Mapping[str, Any]) -> None:
+def keep(path: Path, record: Mapping[str, Any]) -> None:
+    """Append a record."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")

@@ -30,14 +30,14 @@ def to_csv(found: Stress) -> str:
 
 def to_markdown(found: Stress) -> str:
     """AUC by kind and level of each detector, what is lost with intervals, and the notes."""
-    lines = [f"# What verdicts on {_plain(found.data)} survive", "", _lead(found), ""]
+    lines = [f"# What verdicts on {plain(found.data)} survive", "", _lead(found), ""]
     for detector, given in found.clean.items():
-        lines += [f"## {_plain(detector)}", "", f"As given: AUC {_with_interval(given)}.", ""]
-        lines += _grid(("AUC at level", *map(str, LEVELS), "mean"), _aucs(found, detector))
+        lines += [f"## {plain(detector)}", "", f"As given: AUC {_with_interval(given)}.", ""]
+        lines += grid(("AUC at level", *map(str, LEVELS), "mean"), _aucs(found, detector))
         lines += ["", "What is lost to the pictures as given, with 95 % intervals:", ""]
-        lines += [*_grid(("drop at level", *map(str, LEVELS)), _drops(found, detector)), ""]
-    lines += [f"- {_plain(note)}" for note in found.notes]
-    lines += ["", *(f"- {_plain(name)}: {_plain(v)}" for name, v in found.made_with.items())]
+        lines += [*grid(("drop at level", *map(str, LEVELS)), _drops(found, detector)), ""]
+    lines += [f"- {plain(note)}" for note in found.notes]
+    lines += ["", *(f"- {plain(name)}: {plain(v)}" for name, v in found.made_with.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -116,10 +116,12 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     return tuple("" if end is None else repr(float(end)) for end in figure)
 
 
-def _grid(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def grid(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A Markdown table's lines."""
     lines = [head, ("---", *("---:" for _ in head[1:])), *rows]
-    return ["| " + " | ".join(map(_plain, line)) + " |" for line in lines]
+    return ["| " + " | ".join(map(plain, line)) + " |" for line in lines]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that Markdown takes as it is."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

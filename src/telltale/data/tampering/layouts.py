@@ -124,3 +124,10 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def fits(mask: tuple[int, ...], picture: tuple[int, ...]) -> bool:
+    """Whether a mask (h, w) is of the shape of its picture (H, W), at any scale."""
+    (high, wide), (height, width) = mask, picture
+    # Half a pixel of rounding each way in a mask that was scaled, and a pixel of a sloppy cut.
+    return abs(high * width - wide * height) <= 1.5 * max(*mask, *picture)

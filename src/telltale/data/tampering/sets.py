@@ -5,19 +5,27 @@ within one picture, ``Tp_D`` a splice of two, and the pictures that took part st
 """
 
 import csv
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
+
 from telltale.data.layout import want
 from telltale.data.manifest import Row
-from telltale.data.tampering.layouts import by_stem, changed, files, mask_for, untouched
+from telltale.data.tampering.layouts import by_stem, changed, files, fits, mask_for, untouched
 
+log = logging.getLogger(__name__)
 CASIA_SOURCE = re.compile(r"(?:Tp|Sp)_(?P<way>[SD])_\w+?_(?P<target>[a-z]{3}\d+)_")
 
 
 def read_casia2(folder: Path) -> Iterator[Row]:
-    """``Au``, ``Tp`` and the community's ``CASIA2_Groundtruth/<name>_gt.png``."""
+    """``Au``, ``Tp`` and the community's ``CASIA2_Groundtruth/<name>_gt.png``.
+
+    Some of those masks are turned against their pictures or were cut out of others: such pictures
+    are left out, and a warning says how many.
+    """
     want(folder, "Tp")
     truth = _truth(folder, "CASIA2_Groundtruth", "CASIA 2 Groundtruth")
     yield from _casia(folder, ("Tp",), truth, "casia2", split="")
@@ -159,6 +167,7 @@ def _casia(
     masks = by_stem(truth) | {
         it.stem: it for sub in truth.iterdir() if sub.is_dir() for it in files(sub)
     }
+    left_out: list[str] = []
     for name in places:
         for path in files(folder / name) if (folder / name).is_dir() else []:
             named = CASIA_SOURCE.match(path.stem)
@@ -166,12 +175,34 @@ def _casia(
             kind = "copy_move" if same or name == "CM" else "splice"
             source = f"{dataset}/{named['target']}" if named else f"{dataset}/{path.stem}"
             mask = mask_for(path, masks, truth)
-            yield changed(path, mask, kind, dataset, source=source, split=split)
+            if _alike(path, mask):
+                yield changed(path, mask, kind, dataset, source=source, split=split)
+            else:
+                left_out.append(path.name)
+    if left_out:
+        log.warning(
+            "%s: left out %d pictures whose masks are turned or of another shape, such as %s",
+            folder,
+            len(left_out),
+            left_out[0],
+        )
     if (folder / "Au").is_dir():
         for path in files(folder / "Au"):
             parts = path.stem.split("_")  # Au_ani_00001
             number = f"{parts[1]}{parts[2]}" if len(parts) > 2 else path.stem
             yield untouched(path, dataset, source=f"{dataset}/{number}", split=split)
+
+
+def _alike(path: Path, mask: Path) -> bool:
+    """Whether a mask has its picture's shape, by the files' headers; it may be scaled."""
+    sizes = []
+    for it in (path, mask):
+        try:
+            with Image.open(it) as image:
+                sizes.append(image.size)
+        except OSError:  # whoever reads it will say so
+            return True
+    return fits(sizes[1][::-1], sizes[0][::-1])
 
 
 def _truth(folder: Path, *names: str) -> Path:
