@@ -268,6 +268,7 @@ def test_the_command_line_compares_by_name_or_file(tmp_path: Path, run: Run) -> 
         ((table, other, "--protocol", "intra"), "intra judges one detector"),
         ((table, "--data", table, "--protocol", "intra"), "bring their own data"),
         (("vit_lora_scl", "--protocol", "intra"), "needs data: one manifest; got 0"),
+        ((table, "--protocol", "intra", "--select", "eer"), "--select is for one table of figures"),
         ((table, "--protocol", "inter"), "inter: cannot be read as TOML"),
     ):
         code, _, err = run("evaluate", *words)

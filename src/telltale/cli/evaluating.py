@@ -84,6 +84,10 @@ def evaluate(  # noqa: PLR0913  # an option each
         settings = judge.Protocol(suite=protocol)
     elif protocol is not None:
         settings = judge.Protocol.from_toml(Path(protocol))
+    if select is not None and settings.suite:
+        raise ValueError(
+            f"--select is for one table of figures; {settings.suite} counts at a score of ½"
+        )
     if select is not None:
         settings = replace(settings, select=select, threshold=None)
     track = _plain if quiet else _track
