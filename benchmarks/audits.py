@@ -4,8 +4,8 @@
 
 Certificates: N noisy copies of a picture through ViT-T/16 at 224 pixels (random weights), one
 thread, in turns with N passes of the same batches without noise and statistics; and through the
-shipped face detector, one copy a call. Memory: peaks of processes of their own, for N and 8 N
-copies and for batches of 8 and 64, and of `protect` for few and eight times as many pictures and
+shipped face detector, one copy a call. Memory: peaks of processes of their own, for N and 4 N
+copies and for batches of 8 and 64, and of `protect` for few and four times as many pictures and
 frames.
 """
 
@@ -24,7 +24,7 @@ from PIL import Image
 from ways import report
 
 HERE = Path(__file__).resolve().parent
-COPIES, BATCH, ROUNDS = 96, 32, 3
+COPIES, BATCH, ROUNDS = 64, 32, 3
 Row = tuple[str, str, str]
 Timed = tuple[int, float, dict[str, Any]]
 
@@ -62,18 +62,18 @@ def certifying() -> list[Row]:
     rows.append(_verdicts())
     peaks = {
         (copies, batch): run("certify", copies, batch)["peak"]
-        for copies, batch in ((32, 8), (256, 8), (256, 64))
+        for copies, batch in ((32, 8), (128, 8), (128, 64))
     }
     few, many, wide = peaks.values()
     says = f"{few:.0f} MB and {many:.0f} MB ({many / few:.2f}×); in batches of 64 {wide:.0f} MB"
-    rows.append(("peak memory of 32 and of 256 copies in batches of 8", says, "flat"))
+    rows.append(("peak memory of 32 and of 128 copies in batches of 8", says, "flat"))
     return rows
 
 
 def protecting() -> list[Row]:
     """Peaks of memory of folders and videos."""
     rows = []
-    for what, few, many in (("pictures of 1080p", 6, 48), ("frames of 640 × 360", 20, 160)):
+    for what, few, many in (("pictures of 1080p", 4, 16), ("frames of 640 × 360", 20, 80)):
         way = "pictures" if what.startswith("pictures") else "frames"
         one, other = (run(way, count, 0)["peak"] for count in (few, many))
         says = f"{one:.0f} MB and {other:.0f} MB ({other / one:.2f}×)"

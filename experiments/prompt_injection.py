@@ -3,8 +3,7 @@
     python experiments/prompt_injection.py               about 2 minutes a seed on one core
 
 Three small dual encoders learn to name pictures of 48 pixels: 12 phrases of two short words,
-written larger or smaller, elsewhere and turned on a texture, and 12 coloured shapes; every second
-batch is cropped as the attack crops. Two of them,
+written somewhat larger or smaller and turned on a texture, and 12 coloured shapes. Two of them,
 CNNs, are attacked; the third, a ViT, is the victim. 50 pictures of shapes, ε = 16/255, 60 steps,
 towards five phrases, ten pictures each. Success: the nearest of all 24 texts is the phrase, of the
 changed picture in bytes. Arms: noise toward the sentence alone, toward the rendered phrase alone,
@@ -20,6 +19,10 @@ rendered phrase 0.04 / 0.14, toward both 0.05 / 0.30; with the overlay 0.10 / 0.
 leave 0.04, JPEG 75 0.13. Overlay and noise together carry over twice as well as noise alone,
 within the spread over seeds (0.1); refining the target and matching tokens show no effect on
 encoders as small as these.
+
+Even the surrogates are taken in on a third of the pictures only: they are attacked through crops
+that they never learnt from. ``--crops`` lets all encoders learn from them; it has no figures yet,
+nor has the row "detector".
 
 Writes results/prompt_injection.json and .png. A run that was stopped goes on with the next seed.
 """
@@ -143,10 +146,9 @@ def figures_of(numbers: Tensor, random: np.random.Generator) -> Tensor:
     made = []
     for image, number in zip(images, numbers.tolist(), strict=True):
         if number < len(PHRASES):
-            pose = torch.tensor([[random.uniform(-0.2, 0.15), random.uniform(-0.15, 0.15)]])
+            pose = torch.tensor([[random.uniform(-0.15, 0.1), random.uniform(-0.15, 0.15)]])
             mask = placed(MASKS[number], pose.float())[0]
-            away = random.integers(-10, 11), random.integers(-3, 4)  # a phrase is wide
-            mask = torch.roll(mask, tuple(int(a) for a in away), (1, 2))
+            mask = torch.roll(mask, tuple(random.integers(-1, 2, 2).tolist()), (1, 2))
             strength = random.uniform(0.3, 1)
             ink = float(image.mean() < 0.5)
             made.append(image + strength * mask * (ink - image))
@@ -167,15 +169,17 @@ def figures_of(numbers: Tensor, random: np.random.Generator) -> Tensor:
     return (torch.stack(made).clamp(0, 1) * 255).round() / 255
 
 
-def taught(net: Dual, images: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
+def taught(
+    net: Dual, images: Tensor, labels: Tensor, epochs: int, seed: int, *, crops: bool = False
+) -> None:
+    """Train; with crops, every second batch is seen as the attack will see pictures."""
     random = torch.Generator().manual_seed(seed)
 
     def batches() -> Iterator[dict[str, Tensor]]:
         while True:
             for rows in torch.randperm(len(images), generator=random).split(64):
                 shown = images[rows]
-                if torch.rand((), generator=random) < 0.5:
-                    # What is pulled through crops has to be known through crops, as CLIP's is.
+                if crops and torch.rand((), generator=random) < 0.5:
                     shown = cropped(shown, random)
                 yield {"images": shown, "labels": labels[rows]}
 
@@ -207,15 +211,15 @@ def signs(net: Dual, images: Tensor) -> list[list[float]]:
     return away
 
 
-def one_seed(seed: int, count: int, epochs: int) -> dict[str, Figures]:
+def one_seed(seed: int, count: int, epochs: int, *, crops: bool = False) -> dict[str, Figures]:
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     labels = torch.arange(count) % len(TEXTS)
     images = figures_of(labels, random)
     surrogates, victim = encoders()
     for number, net in enumerate(surrogates):
-        taught(net, images, labels, epochs, seed + number)
-    taught(victim, images, labels, 3 * epochs, seed)  # it learns more slowly
+        taught(net, images, labels, epochs, seed + number, crops=crops)
+    taught(victim, images, labels, 3 * epochs, seed, crops=crops)  # it learns more slowly
     test = torch.arange(480) % len(TEXTS)
     fresh = figures_of(test, random)
     shapes = len(PHRASES) + torch.arange(50) % (len(TEXTS) - len(PHRASES))
@@ -285,14 +289,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--count", type=int, default=2400, help="pictures to learn from")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--crops", action="store_true", help="encoders that learn from crops, too")
     parser.add_argument("--out", type=Path, default=RESULTS / "prompt_injection.json")
     args = parser.parse_args()
+    if args.crops and args.out.stem == "prompt_injection":
+        args.out = args.out.with_stem("prompt_injection_crops")
     result = over_seeds(
         args.out,
-        {"count": args.count, "epochs": args.epochs, "crops": "learnt"},
+        {"count": args.count, "epochs": args.epochs} | ({"crops": True} if args.crops else {}),
         args.seeds,
-        lambda seed: one_seed(seed, args.count, args.epochs),
+        lambda seed: one_seed(seed, args.count, args.epochs, crops=args.crops),
     )
     draw(
         result,

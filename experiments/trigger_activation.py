@@ -21,6 +21,10 @@ model known): plain 0.23 / 0.21 / 0.04 / 0.00, JPEG 75 0.24 / 0.22, fixed trigge
 at a clean accuracy of 0.94 against 0.99 and 4.4 times the training. The claim holds for
 transferred attacks; that a learnt trigger is better does not show, nor does the divergence matter.
 
+A learnt trigger that starts uniform ends small and its network steep; one that starts at ±ε_t is
+ahead of the fixed one (--starts; one seed, ε_t = 0.3, 40 epochs, MI at 0.1 on two surrogates: fixed
+0.82, learnt 0.76, from ±ε_t 0.87, at rest from halfway 0.84).
+
 Writes results/trigger_activation.json and .png. A run that was stopped goes on with the next seed.
 """
 

@@ -14,7 +14,9 @@ average overlap and success AUC of targets that are followed through six frames;
 on protected test pairs. With ``--films``, generator and trackers learn from synthetic clips and
 real ones of walkers and faces together, and each kind is tested by itself, on other people.
 
-FOUND
+Found (2 seeds, share of pairs near the target): originals 0.99 and 0.99, random signs 0.98 and
+1.00, EM 0.25 and 0.39, noise in the box only 0.11 and 0.03, without the contrast 0.00 and 0.00, TUE
+0.00 and 0.01; after H.264 at 28 0.09 and 0.03.
 
 Writes results/tue.json or tue_films.json, and a .png. A run that was stopped goes on with the next
 seed.
