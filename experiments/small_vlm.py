@@ -442,6 +442,25 @@ def one_form(
     return table
 
 
+def markdown(summary: dict[str, dict[str, list[float]]]) -> str:
+    """The table of the documentation: photographs / stylised."""
+    keys = {
+        "random": "random accuracy", "popular": "popular accuracy",
+        "adversarial": "adversarial accuracy", "yes": "yes_ratio", "CHAIR_i": "chair_i",
+        "CHAIR_s": "chair_s", "recall": "recall", "words": "length",
+    }  # fmt: skip
+    lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for way, row in summary.items():
+        if way != "training":
+            cells = (
+                " / ".join("{:.0f} ± {:.0f}".format(*row[f"{form} {key}"])
+                           for form in ("photo", "styled"))
+                for key in keys.values()
+            )  # fmt: skip
+            lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True, help="train/CLASS, test/CLASS")
@@ -488,6 +507,7 @@ def main() -> None:
         "train": TRAIN, "test": USED, "steps": STEPS, "batch": BATCH, "rank": RANK, "rate": RATE,
     }  # fmt: skip
     result = over_seeds(args.out, settings, args.seeds, one_seed)
+    print(markdown(result["summary"]))
     ways = [way for way in result["summary"] if way != "training"]
     draw(
         {"summary": {w: result["summary"][w] for w in ways}, "runs": result["runs"]},

@@ -287,12 +287,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / "vid_morp.json")
     args = parser.parse_args()
-    sources: dict[str, tuple[Callable[[int], tuple[Examples, Examples, Examples]], int]] = {
-        "synthetic": (synthetic, 32)
-    }
+    sources: dict[str, tuple[Callable[[int], tuple[Examples, Examples, Examples]], int]] = {}
     torch.set_num_threads(1)
     if args.charades and args.sentences:
         sources["charades"] = Charades(args.charades, args.sentences).parts, 64
+    sources["synthetic"] = synthetic, 32
 
     def one_seed(seed: int) -> dict[str, Figures]:
         return {
