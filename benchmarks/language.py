@@ -70,13 +70,13 @@ def moments(rng: np.random.Generator, rounds: int) -> None:
     count = MINUTES * 60 * FPS
     features = rng.normal(size=(count, 768)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    seconds, length = np.arange(count) / FPS, MINUTES * 60.0
+    times, length = np.arange(count) / FPS, MINUTES * 60.0
     sentence = torch.from_numpy(features[300:301])
     network = VidMorp().eval()
     print(f"a video of {MINUTES} minutes, {FPS} frames a second; aim ≤ {AIM_MOMENT:g} s")
     ways: dict[str, Callable[[], object]] = {
         "windows": lambda: by_windows(features, length, sentence),
-        "network": lambda: by_network(features, seconds, length, sentence, network),
+        "network": lambda: by_network(features, times, length, sentence, network),
         "pooling": lambda: pooled(features, 128),
         "text tower": tower(),
     }

@@ -16,6 +16,7 @@ Writes results/small_vlm.json and .png.
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -442,6 +443,25 @@ def one_form(
     return table
 
 
+def markdown(summary: dict[str, dict[str, list[float]]]) -> str:
+    """The table of the documentation: photographs / stylised."""
+    keys = {
+        "random": "random accuracy", "popular": "popular accuracy",
+        "adversarial": "adversarial accuracy", "yes": "yes_ratio", "CHAIR_i": "chair_i",
+        "CHAIR_s": "chair_s", "recall": "recall", "words": "length",
+    }  # fmt: skip
+    lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for way, row in summary.items():
+        if way != "training":
+            cells = (
+                " / ".join("{:.0f} ± {:.0f}".format(*row[f"{form} {key}"])
+                           for form in ("photo", "styled"))
+                for key in keys.values()
+            )  # fmt: skip
+            lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True, help="train/CLASS, test/CLASS")
@@ -450,6 +470,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="where features are kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--features-only", action="store_true")
+    parser.add_argument("--page", type=Path, help="page of the documentation to put the table in")
     parser.add_argument("--out", type=Path, default=RESULTS / "small_vlm.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -488,6 +509,8 @@ def main() -> None:
         "train": TRAIN, "test": USED, "steps": STEPS, "batch": BATCH, "rank": RANK, "rate": RATE,
     }  # fmt: skip
     result = over_seeds(args.out, settings, args.seeds, one_seed)
+    told = markdown(result["summary"])
+    print(told)
     ways = [way for way in result["summary"] if way != "training"]
     draw(
         {"summary": {w: result["summary"][w] for w in ways}, "runs": result["runs"]},
@@ -497,6 +520,22 @@ def main() -> None:
         ("CHAIR_i, %, lower is better", ("photo chair_i", "styled chair_i")),
         ("recall, %", ("photo recall", "styled recall")),
     )
+    if args.page:
+        check = result["summary"]["training"]
+        text = args.page.read_text("utf-8")
+        before, _, rest = text.partition("<!-- results -->")
+        _, _, after = rest.partition("<!-- end of results -->")
+        intro = (
+            f"Seeds: {len(result['runs'])}; {USED} scenes. Percent but for words, photographs / "
+            "stylised. The trained model is right on {:.0f} % of questions about photographs set "
+            "apart (yes and no weighted alike), on {:.0f} % when it is shown another scene's "
+            "picture.".format(check["set apart"][0], check["another's picture"][0])
+        )
+        middle = f"\n{intro}\n\n{told}\n\n![The table as bars](images/small_vlm.png)\n"
+        args.page.write_text(
+            f"{before}<!-- results -->{middle}<!-- end of results -->{after}", "utf-8"
+        )
+        shutil.copy(args.out.with_suffix(".png"), args.page.parent / "images/small_vlm.png")
 
 
 if __name__ == "__main__":

@@ -280,6 +280,21 @@ def arms(
     return rows
 
 
+def markdown(source: str, summary: dict[str, dict[str, list[float]]]) -> str:
+    """A table of the documentation."""
+    keys = (
+        "R@1 IoU 0.3", "R@1 IoU 0.5", "R@1 IoU 0.7", "mIoU", "mAP", "R@1 IoU 0.5 (+1)", "mIoU (+1)",
+        "labels' IoU", "wrong sentences",
+    )  # fmt: skip
+    lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name, row in summary.items():
+        arm = name.removeprefix(f"{source}: ")
+        if arm != name:
+            cells = ("{:.1f} ± {:.1f}".format(*row[key]) if key in row else "–" for key in keys)
+            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--charades", type=Path, help="folder of features, lines and durations")
@@ -287,12 +302,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / "vid_morp.json")
     args = parser.parse_args()
-    sources: dict[str, tuple[Callable[[int], tuple[Examples, Examples, Examples]], int]] = {
-        "synthetic": (synthetic, 32)
-    }
+    sources: dict[str, tuple[Callable[[int], tuple[Examples, Examples, Examples]], int]] = {}
     torch.set_num_threads(1)
     if args.charades and args.sentences:
         sources["charades"] = Charades(args.charades, args.sentences).parts, 64
+    sources["synthetic"] = synthetic, 32
 
     def one_seed(seed: int) -> dict[str, Figures]:
         return {
@@ -306,6 +320,7 @@ def main() -> None:
     settings = {"epochs": EPOCHS, "sources": [*sources], "parts": PARTS}
     result = over_seeds(args.out, settings, args.seeds, one_seed)
     for source in sources:
+        print(markdown(source, result["summary"]))
         prefix = f"{source}: "
         rows = {
             k.removeprefix(prefix).replace(" ", "\n"): v

@@ -61,59 +61,34 @@ def llava_next(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
 
 
 def qwen2_vl(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
-    torch.manual_seed(0)
-    turns = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-    config = transformers.Qwen2VLConfig(
-        text_config={**TEXT, "rope_parameters": turns},
-        vision_config={
-            "depth": 2,
-            "embed_dim": 16,
-            "hidden_size": 32,
-            "num_heads": 2,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-        },
-        image_token_id=IMAGE,
-        video_token_id=91,
-        vision_start_token_id=92,
-        vision_end_token_id=93,
-    )
-    config._attn_implementation = "eager"
-    model = transformers.Qwen2VLForConditionalGeneration(config).eval()
-    given = prompt(4, rows)
-    pictures = {
-        "pixel_values": torch.randn(rows * 16, 96),
-        "image_grid_thw": torch.tensor([[1, 4, 4]] * rows),
-        "mm_token_type_ids": (given["input_ids"] == IMAGE).int(),
-    }
-    return model, {**given, **pictures}
+    return _qwen("Qwen2VL", rows, {"embed_dim": 16, "hidden_size": 32})
 
 
 def qwen2_5_vl(rows: int = 2) -> tuple[Any, dict[str, Tensor]]:
+    windows = {"window_size": 16, "fullatt_block_indexes": [1], "out_hidden_size": 32}
+    return _qwen("Qwen2_5_VL", rows, {"hidden_size": 16, "intermediate_size": 24, **windows})
+
+
+def _qwen(kind: str, rows: int, tower: dict[str, Any]) -> tuple[Any, dict[str, Tensor]]:
     torch.manual_seed(0)
     turns = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-    config = transformers.Qwen2_5_VLConfig(
+    common = {
+        "depth": 2,
+        "num_heads": 2,
+        "patch_size": 4,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    config = getattr(transformers, f"{kind}Config")(
         text_config={**TEXT, "rope_parameters": turns},
-        vision_config={
-            "depth": 2,
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "out_hidden_size": 32,
-            "num_heads": 2,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "window_size": 16,
-            "fullatt_block_indexes": [1],
-        },
+        vision_config={**common, **tower},
         image_token_id=IMAGE,
         video_token_id=91,
         vision_start_token_id=92,
         vision_end_token_id=93,
     )
     config._attn_implementation = "eager"
-    model = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
     given = prompt(4, rows)
     pictures = {
         "pixel_values": torch.randn(rows * 16, 96),

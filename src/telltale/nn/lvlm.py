@@ -156,7 +156,8 @@ class EarlyReader:
             states = self.norm.forward(states)
         head = self.head
         # Anything but a bare matrix (a quantised or adapted head, one with hooks) is run as it is.
-        bare = type(head) is nn.Linear and head.bias is None and not head._forward_hooks
+        bare = type(head) is nn.Linear and not head._forward_hooks
+        bare = bare and getattr(head, "bias", None) is None
         result: Tensor
         if words is not None:
             if bare:
