@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OWN, OCCLUSION, LOT = "own map", "occlusion", "random"
 REMOVALS = ("black", "mean", "flat", "blurred")  # "mean" of the crop, "flat": the block's own
 BLUR = 0.25  # of a block's side, the standard deviation
-LEAST = 1.0  # nats: where no block weighs as much, the map stays pale
+LEAST = 0.25  # nats, a quarter more or less likely: where no block weighs as much, a map is pale
 
 Floats = NDArray[np.float64]
 
