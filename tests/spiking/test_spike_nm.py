@@ -422,7 +422,7 @@ def test_networks_of_spikingjelly_can_be_pruned() -> None:
 
 
 def test_wrong_settings_say_what_is_wanted() -> None:
-    for wrong in ({"n": 5}, {"n": 0}, {"eid": -1.0}, {"credit": "loss"}, {"tau": (1.0,)}):
+    for wrong in ({"n": 5}, {"n": 0}, {"eid": -1.0}, {"credit": "loss"}, {"anneal": (1.0,)}):
         with pytest.raises(ValueError, match="want"):
             toy(**wrong)
     with pytest.raises(ValueError, match="layers between"):

@@ -1,4 +1,4 @@
-"""Batches by class, and the rivals: real clips, well chosen, and clips that match a mean."""
+"""Batches by class, and the rivals of distilled clips: real ones, well chosen."""
 
 import math
 from collections.abc import Iterator
@@ -47,19 +47,3 @@ def k_center(features: Tensor, count: int) -> list[int]:
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (features - features[chosen[-1]]).norm(dim=1))
     return chosen
-
-
-def mean_distance(
-    real: Tensor, made: Tensor, real_members: Tensor, made_members: Tensor, *, over_time: bool
-) -> Tensor:
-    """‖mean hᴿ - mean hˢ‖², per class and step (or of the steps' mean), summed over classes.
-
-    Source: distribution matching, Zhao and Bilen, WACV 2023, arXiv:2110.04181.
-    """
-
-    def mean(features: Tensor, members: Tensor) -> Tensor:
-        features = features.mean(0, keepdim=True) if over_time else features
-        return torch.einsum("cb,tbd->ctd", members / members.sum(1, keepdim=True), features)
-
-    apart = mean(real, real_members) - mean(made, made_members)
-    return apart.square().sum(-1).mean(1).sum()

@@ -13,22 +13,20 @@ is spread, and in phase, which is timing. Clips stay whole numbers at every step
 Source: Ye, Yu, Zhang, Kong, Wu, Wang, Jiang, "Learning from Dense Events: Towards Fast Spiking
 Neural Networks Training via Event Dataset Distillation", arXiv:2511.12095. Characteristic functions
 as the discrepancy: Wang et al., "Dataset Distillation with Neural Characteristic Function",
-CVPR 2025, arXiv:2502.20653.
+CVPR 2025, arXiv:2502.20653. Mean matching: Zhao and Bilen, WACV 2023, arXiv:2110.04181.
 Assumed: the last hidden layer, λ = 1, α = β = 0.5, σ_w = 1 / median distance, the transform after
 the characteristic function, N_max from the data. None of these is published.
 Departures: none known; the paper has no code.
 """
 
 import math
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from telltale.losses import want_labels
 from telltale.nn.contract import Losses
-from telltale.nn.snn import is_neuron, potentials
-from telltale.spiking.coresets import mean_distance
+from telltale.nn.snn import potentials
 
 MATCHINGS = ("st-sm", "joint", "steps", "means", "rates")
 FREQUENCIES, SHIFT, TINY = 256, 2, 1e-12  # K_w; pixels of the augmentation; below the root
@@ -38,7 +36,8 @@ class PACE(nn.Module):
     """Learns clips (C · IPC, T, 2, H, W) that stand for a set of events.
 
     Args:
-        teacher: A trained spiking network, or several as ``nn.ModuleList``; taken in turn.
+        teacher: A trained spiking network, or several as ``nn.ModuleList``; taken in turn. Whether
+            gradients pass its neurons' reset is their own setting, ``detach_reset``.
         classes: C.
         ipc: Clips a class.
         shape: T, H and W of a clip.
@@ -48,9 +47,6 @@ class PACE(nn.Module):
         matching: "st-sm", the paper's; "joint", one characteristic function of all steps together;
             "steps", one a step without the transform; "means", of each step; "rates", the mean
             over steps, as distribution matching has it.
-        layers: How many spiking layers are matched, from the last one back; distances add up.
-        flip: Mirror half of the batches: where a mirrored clip is of the same class.
-        detach_reset: Let no gradient pass through the neurons' reset.
 
     Raises:
         ValueError: If a setting is out of range or a teacher has no spiking neuron.
@@ -58,7 +54,7 @@ class PACE(nn.Module):
 
     turn: Tensor
 
-    def __init__(  # noqa: PLR0913  # a setting each
+    def __init__(
         self,
         teacher: nn.Module,
         *,
@@ -69,15 +65,12 @@ class PACE(nn.Module):
         residual: float = 1.0,
         phase: float = 0.5,
         matching: str = "st-sm",
-        layers: int = 1,
-        flip: bool = False,
-        detach_reset: bool = False,
     ) -> None:
         super().__init__()
-        if min(classes, ipc, most, layers, *shape) < 1 or len(shape) != 3:
+        if min(classes, ipc, most, *shape) < 1 or len(shape) != 3:
             raise ValueError(
-                f"want classes, ipc, most, layers and shape (T, H, W) of 1 or more, got {classes}, "
-                f"{ipc}, {most}, {layers} and {shape}"
+                f"want classes, ipc, most and shape (T, H, W) of 1 or more, got {classes}, {ipc}, "
+                f"{most} and {shape}"
             )
         if not 0 <= phase <= 1 or residual < 0 or matching not in MATCHINGS:
             raise ValueError(
@@ -87,16 +80,14 @@ class PACE(nn.Module):
         self.teachers = teacher if isinstance(teacher, nn.ModuleList) else nn.ModuleList([teacher])
         self.classes, self.ipc, self.most = classes, ipc, most
         self.residual, self.phase, self.matching = residual, phase, matching
-        self.layers, self.flip, self.size = layers, flip, shape[-1]
+        self.size = shape[-1]
         steps, height, width = shape
         self.clips = nn.Parameter(1.5 * torch.rand(classes * ipc, steps, 2, height, width))
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
         for one in self.teachers:
             one.requires_grad_(False)
-            with potentials(one, -layers):  # says so now if there is no such neuron
+            with potentials(one):  # says so now if there is no neuron
                 pass
-            for node in filter(is_neuron, one.modules()):
-                node.detach_reset = detach_reset  # type: ignore[assignment]
 
     def train(self, mode: bool = True) -> "PACE":
         """As for any module, but teachers stay as they are: their statistics are frozen, too."""
@@ -106,16 +97,12 @@ class PACE(nn.Module):
 
     def forward(self, events: Tensor) -> Tensor:
         """Densified spikes h (T, B, D) of events (B, T, 2, H, W), by the teacher in turn."""
-        return self.features(events)[0]
-
-    def features(self, events: Tensor) -> list[Tensor]:
-        """Densified spikes of every layer that is matched, the last one first; maps by channel."""
         teacher = self.teachers[int(self.turn) % len(self.teachers)]
-        with ExitStack() as stack:
-            seen = [stack.enter_context(potentials(teacher, -1 - k)) for k in range(self.layers)]
+        with potentials(teacher) as seen:
             teacher(events)
-        found = [spikes + self.residual * left for ((spikes, left),) in seen]
-        return [h if h.ndim == 3 else h.flatten(3).mean(3) for h in found]
+        spikes, left = seen[-1]
+        found: Tensor = spikes + self.residual * left
+        return found if found.ndim == 3 else found.flatten(3).mean(3)
 
     def loss(self, events: Tensor, labels: Tensor) -> Losses:
         """The distance of the clips from real ones, over the classes that are among them.
@@ -132,41 +119,33 @@ class PACE(nn.Module):
             )
         if labels.min() < 0 or labels.max() >= self.classes:
             raise ValueError(f"want labels below {self.classes}, got {int(labels.max())}")
-        clips, move, turned = self.whole(), [0, 0], False
+        clips, move = self.whole(), [0, 0]
         if self.training:
             move = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
-            turned = self.flip and bool(torch.rand(()) < 0.5)
         with torch.no_grad():
-            real = self.features(moved(events.float(), move, turned))
-        made = self.features(moved(clips, move, turned))
+            real = self(moved(events.float(), move))
+        made = self(moved(clips, move))
         if self.training:
             self.turn += 1
-        kind = real[0].dtype
-        members = nn.functional.one_hot(labels, self.classes).T.to(kind)
+        members = nn.functional.one_hot(labels, self.classes).T.to(real.dtype)
         there = members.sum(1) > 0
-        ours = nn.functional.one_hot(self.labels(), self.classes).T.to(kind)[there]
-        pairs = zip(real, made, strict=True)
-        apart = [self.distance(*pair, members[there], ours) for pair in pairs]
-        return {"match": torch.stack(apart).sum()}
-
-    def distance(self, real: Tensor, made: Tensor, members: Tensor, ours: Tensor) -> Tensor:
-        """The chosen distance of features (T, B, D) and (T, B', D); see :func:`st_sm`."""
+        ours = nn.functional.one_hot(self.labels(), self.classes).T.to(real.dtype)
+        args = real, made, members[there], ours[there]
         if self.matching in ("means", "rates"):
-            by_rates = self.matching == "rates"
-            return mean_distance(real, made, members, ours, over_time=by_rates)
+            return {"match": mean_distance(*args, over_time=self.matching == "rates")}
         if self.matching == "joint":
-            real, made = joined(real), joined(made)
-        waves = torch.randn(real.shape[-1], FREQUENCIES, device=real.device)
-        return st_sm(
-            real,
-            made,
-            members,
-            ours,
-            waves / median_distance(real),
-            alpha=1 - self.phase,
-            beta=self.phase,
-            by_time=self.matching == "st-sm",
-        )
+            args = (joined(real), joined(made), *args[2:])
+        scale = 1 / median_distance(args[0])
+        waves = scale * torch.randn(args[0].shape[-1], FREQUENCIES, device=real.device)
+        return {
+            "match": st_sm(
+                *args,
+                waves,
+                alpha=1 - self.phase,
+                beta=self.phase,
+                by_time=self.matching == "st-sm",
+            )
+        }
 
     def whole(self) -> Tensor:
         """The clips as whole numbers: drawn while the module trains, else rounded."""
@@ -216,9 +195,8 @@ def peq(values: Tensor, most: int, *, stochastic: bool) -> Tensor:
     return inside + (whole - inside).detach()
 
 
-def moved(events: Tensor, by: list[int], turned: bool) -> Tensor:
-    """Frames mirrored or not, then rolled by (down, right) pixels, the same for all."""
-    events = events.flip(-1) if turned else events
+def moved(events: Tensor, by: list[int]) -> Tensor:
+    """Frames rolled by (down, right) pixels, the same for all."""
     return events.roll(by, (-2, -1)) if any(by) else events
 
 
@@ -278,6 +256,19 @@ def squared_distance(one: Tensor, two: Tensor, alpha: float, beta: float) -> Ten
     inner = one.real * two.real + one.imag * two.imag
     angles = (size_one * size_two - inner).clamp_min(0)
     return alpha * (size_one - size_two).square() + 2 * beta * angles
+
+
+def mean_distance(
+    real: Tensor, made: Tensor, real_members: Tensor, made_members: Tensor, *, over_time: bool
+) -> Tensor:
+    """‖mean hᴿ - mean hˢ‖², per class and step (or of the steps' mean), summed over classes."""
+
+    def mean(features: Tensor, members: Tensor) -> Tensor:
+        features = features.mean(0, keepdim=True) if over_time else features
+        return torch.einsum("cb,tbd->ctd", members / members.sum(1, keepdim=True), features)
+
+    apart = mean(real, real_members) - mean(made, made_members)
+    return apart.square().sum(-1).mean(1).sum()
 
 
 def median_distance(features: Tensor, most: int = 128) -> float:

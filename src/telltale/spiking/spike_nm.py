@@ -53,8 +53,7 @@ class SpikeNM(nn.Module):
         credit: "grad", |∂L/∂W_eff|; "taylor", |W ⊙ ∂L/∂W_eff|; "eprop", learning signals through
             space only times eligibility traces; "local", the traces alone. The last two take a
             second pass a step and want SpikingJelly's neurons in multi-step mode.
-        kappa: κ at the start and at the end of the annealing.
-        tau: τ likewise.
+        anneal: κ at the start and at the end of the annealing, then τ likewise.
         skip: Names of convolutions and linear layers that stay dense; None is the first and the
             last, all others are pruned.
 
@@ -62,7 +61,7 @@ class SpikeNM(nn.Module):
         ValueError: If a setting is out of range or there is nothing to prune.
     """
 
-    def __init__(  # noqa: PLR0913  # a setting each
+    def __init__(
         self,
         network: nn.Module,
         *,
@@ -71,8 +70,7 @@ class SpikeNM(nn.Module):
         soft: bool = True,
         eid: float = 0.02,
         credit: str = "grad",
-        kappa: Sequence[float] = (5.0, 50.0),
-        tau: Sequence[float] = (2.0, 0.2),
+        anneal: Sequence[float] = (5.0, 50.0, 2.0, 0.2),
         skip: Collection[str] | None = None,
     ) -> None:
         super().__init__()
@@ -80,14 +78,14 @@ class SpikeNM(nn.Module):
             raise ValueError(f"want 1 ≤ n ≤ m, got {n} and {m}")
         if eid < 0 or credit not in CREDITS:
             raise ValueError(f"want eid ≥ 0 and a credit of {CREDITS}, got {eid} and {credit!r}")
-        if len(kappa) != 2 or len(tau) != 2 or min(*kappa, *tau) <= 0:
-            raise ValueError(f"want two kappa and two tau above 0, got {kappa} and {tau}")
+        if len(anneal) != 4 or min(anneal) <= 0:
+            raise ValueError(f"want two κ and two τ above 0 to anneal, got {anneal}")
         self.layers = [*inner_layers(network, skip).values()]
         if not self.layers:
             raise ValueError("want a network with layers between its first and its last")
         self.network, self.eid, self.credit = network, eid, credit
         self.size = getattr(network, "size", 32)
-        self.kappa, self.tau = (kappa[0], kappa[1]), (tau[0], tau[1])
+        self.kappa, self.tau = (anneal[0], anneal[1]), (anneal[2], anneal[3])
         for layer in self.layers:
             made = NMMask(layer.weight, n, m, soft=soft, credit=credit)
             parametrize.register_parametrization(layer, "weight", made)
