@@ -108,12 +108,12 @@ def grid_json(grid: Grid) -> str:
 
 
 def grid_tables(grid: Grid) -> list["Table"]:
-    """The same for a rich console."""
+    """The same for a rich console; what is too wide for it has a line a figure."""
     from rich.markup import escape
     from rich.table import Table
 
     tables = []
-    for it in parts(grid):
+    for it in map(_narrow, parts(grid)):
         made = Table(title=escape(it.name))
         for number, name in enumerate(it.head):
             made.add_column(name, justify="left" if number < 2 else "right")
@@ -121,6 +121,19 @@ def grid_tables(grid: Grid) -> list["Table"]:
             made.add_row(*map(escape, row))
         tables.append(made)
     return tables
+
+
+def _narrow(part: Part) -> Part:
+    """A table of many columns with a line a figure instead."""
+    if len(part.head) <= len(HEAD):
+        return part
+    rows = [
+        (row[0], row[1], name, value)
+        for row in part.rows
+        for name, value in zip(part.head[4:], row[4:], strict=True)
+        if value
+    ]
+    return Part(part.name, (*part.head[:2], "figure", "value"), rows)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -23,6 +23,7 @@ from telltale.evaluate.predictions import (
     unanswered,
 )
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
+from telltale.evaluate.senses import heard, hears
 from telltale.evaluate.suites import Answers, suite
 from telltale.evaluate.tables import write_text
 from telltale.loading import load
@@ -62,6 +63,13 @@ def evaluate(
         return _judged(read_predictions(path), protocol, protocol.threshold, _identity(path))
     if data is None:
         raise ValueError(f"{what}: a detector needs data: a manifest, CSV with path, label, …")
+    if hears(path):
+        answers = heard(path, data, protocol, track)
+        if keep is not None:
+            write_predictions(answers.rows, keep)
+        fixed = answers.threshold if not protocol.select else None
+        fixed = protocol.threshold if protocol.threshold is not None else fixed
+        return _judged(answers.rows, protocol, fixed, _identity(data) | {"run": path.name})
     return evaluate_detector(load(what, threads=1), data, protocol, keep=keep, track=track)
 
 
@@ -169,14 +177,19 @@ def compare(
             found[name] = Answers(read_predictions(Path(what)))
             made_with |= _identity(Path(what))
             continue
-        detector = load(what, threads=1)
-        made_with |= _which(detector)
+        detector = None if hears(Path(what)) else load(what, threads=1)
+        made_with |= {"run": Path(what).name} if detector is None else _which(detector)
         for data in _datas(datas, protocol.suite, number, len(whats), what):
-            answers = predict(detector, data, protocol, keep=keep, track=track)
-            named = name if own else _named(answers)
-            fixed, learnt = detector.weights.threshold, detector.weights.learnt or None
-            named = f"{named} ({data})" if named in found else named
-            found[named] = Answers(answers, fixed, learnt)
+            if detector is None:
+                answers = heard(Path(what), data, protocol, track)
+                if keep is not None:
+                    write_predictions(answers.rows, keep)
+            else:
+                rows = predict(detector, data, protocol, keep=keep, track=track)
+                learnt = detector.weights.learnt or None
+                answers = Answers(rows, detector.weights.threshold, learnt)
+            named = name if own else _named(answers.rows)
+            found[f"{named} ({data})" if named in found else named] = answers
             made_with |= _identity(data)
     made = suite(found, protocol)
     return made._replace(made_with=_made_with(protocol, made_with))
