@@ -43,8 +43,13 @@ def parts(grid: Grid) -> list[Part]:
     made = [Part(grid.name, HEAD, [_row(it, COLUMNS) for it in grid.cells])]
     there = [name for name in ISO if any(name in it.measures for it in grid.cells)]
     if there:
-        head = ("test", "scores of", "genuine", "forged", *(ISO_TITLES[name] for name in there))
-        made.append(Part(ISO_NAME, head, [_row(it, there) for it in grid.cells]))
+        titles = (ISO_TITLES[name] for name in there)
+        head: tuple[str, ...] = ("test", "scores of", "genuine", "forged", *titles)
+        rows = [_row(it, there) for it in grid.cells]
+        if any(it.threshold is not None for it in grid.cells):
+            head = (*head[:4], "threshold", *head[4:])
+            rows = [(*r[:4], _limit(it), *r[4:]) for r, it in zip(rows, grid.cells, strict=True)]
+        made.append(Part(ISO_NAME, head, rows))
     kinds = [
         (it.test, f"{it.level}s", name.removeprefix(OF), shown(figure))
         for it in grid.cells
@@ -183,6 +188,10 @@ def _row(it: Cell, columns: Sequence[str]) -> tuple[str, ...]:
         text = "" if figure is None else shown(figure)
         told.append(text if spread is None else f"{text} ± {spread:.3f}")
     return (it.test, f"{it.level}s", str(it.genuine), str(it.forged), *told)
+
+
+def _limit(it: Cell) -> str:
+    return "" if it.threshold is None else f"{it.threshold:.4g}"
 
 
 def _text(end: float | None) -> str:
