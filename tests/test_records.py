@@ -296,6 +296,11 @@ def test_cards_come_from_toml_and_refuse_unknown_keys() -> None:
     card = Card.from_toml("t", table)
     assert card.limits == ("small faces",)
     assert card.weights[0] == Weights("f.onnx", "ab", "MIT", "d")
+    learnt = Card.from_toml(
+        "t", {**table, "weights": [table["weights"][0] | {"learnt": ["print"]}]}
+    )
+    assert learnt.weights[0].learnt == ("print",)
+    assert hash(learnt.weights[0].learnt)  # a tuple, whatever TOML gave
     assert pickle.loads(pickle.dumps(card)) == card
     with pytest.raises(ValueError, match="card t: unknown nettwork"):
         Card.from_toml("t", {**table, "nettwork": "m:C"})

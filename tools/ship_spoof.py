@@ -302,11 +302,13 @@ def train(cache: Path, net: Any, method: str, run: Path, steps: int, lr: float, 
     )
 
 
-def measured(cache: Path, run: Path, runner: Any, frozen: float) -> dict[str, Any]:
+def measured(
+    cache: Path, run: Path, runner: Any, frozen: float, ways: Sequence[str] = ("", "digital-")
+) -> dict[str, Any]:
     """Figures of a network on both tests, kind by kind, at a threshold of its logits."""
     figures: dict[str, Any] = {}
     for split, name in TOLD.items():
-        for way in ("", "digital-"):
+        for way in ways:
             data = views(cache, run, way + split)
             genuine, attacks = answers(runner, data.live), answers(runner, data.attack)
             kinds = (*DIGITAL, *UNSEEN_DIGITAL) if way else KINDS
@@ -399,7 +401,7 @@ def ship(cache: Path, net: Any, method: str, run: Path) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def measure(cache: Path, run: Path, onnx: Path) -> None:
+def measure(cache: Path, run: Path, onnx: Path, only: str | None) -> None:
     """Another file's figures on the same pictures, its threshold from the same validation."""
     from telltale import metrics
     from telltale.engine import session
@@ -407,7 +409,8 @@ def measure(cache: Path, run: Path, onnx: Path) -> None:
     runner, parts = session(onnx), checked(cache, run)
     logits = np.concatenate([answers(runner, crops) for crops, _, _ in parts])
     frozen = metrics.threshold_at_eer(logits, np.concatenate([it for _, it, _ in parts]))
-    print(json.dumps(measured(cache, run, runner, frozen), indent=1))
+    ways = ("", "digital-") if only is None else ("digital-",) if only == "digital" else ("",)
+    print(json.dumps({"frozen": frozen} | measured(cache, run, runner, frozen, ways), indent=1))
 
 
 def main() -> None:
@@ -416,6 +419,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder of *.crops")
     parser.add_argument("--backbone", type=Path)
     parser.add_argument("--onnx", type=Path, help="what to measure")
+    parser.add_argument("--only", choices=("physical", "digital"), help="which attacks")
     parser.add_argument("--method", choices=SOURCES, default="joint_attacks")
     parser.add_argument("--run", type=Path, default=Path("runs/ship-spoof"))
     parser.add_argument("--steps", type=int, default=1200)
@@ -427,7 +431,7 @@ def main() -> None:
             print(split, len(views(args.cache, args.run, split).live), flush=True)
         return
     if args.what == "measure":
-        measure(args.cache, args.run, args.onnx)
+        measure(args.cache, args.run, args.onnx, args.only)
         return
     import torch
 

@@ -71,7 +71,7 @@ def write_export_card(
         "sha256": digest,
         "license": trained["license"],
         "trained_on": trained["trained_on"],
-        "learnt": _learnt(run),
+        "learnt": [*learnt_of(run)],
         "input": {"size": size, **SHOWN.get(catalog.card(plan.slug).task, FACE)},
         "calibration": calibration,
         "threshold": 0.5,
@@ -80,10 +80,10 @@ def write_export_card(
     replace_text(path.with_suffix(".toml"), _card_text(plan.slug, about))
 
 
-def _learnt(run: Path) -> list[str]:
-    """The kinds that the record of a run says it learnt from."""
+def learnt_of(run: Path) -> tuple[str, ...]:
+    """The kinds of forgery or attack that the record of a run says it learnt from."""
     about = json.loads((run / "run.json").read_text("utf-8")).get("data", {})
-    return [str(kind) for kind in about.get("kinds", ())]
+    return tuple(str(kind) for kind in about.get("kinds", ()))
 
 
 def _card_text(slug: str, weights: Mapping[str, Any]) -> str:

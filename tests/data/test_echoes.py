@@ -1,5 +1,6 @@
 """Echoes of a manifest: recordings and spectrograms, missing ones, and M3FAS trained on them."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -92,5 +93,14 @@ def test_m3fas_trains_and_is_exported_from_a_manifest(folder: Path, tmp_path: Pa
     steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
     assert {"fusion", "vision", "sound", "val_auc"} <= steps[-1].keys()
     assert all(np.isfinite(steps[-1][name]) for name in ("fusion", "vision", "sound"))
+    kept = tmp_path / "kept.csv"
+    words = ["--data", str(folder / "faces.csv"), "--keep", str(kept), "--out", f"{out}/eval.json"]
+    protocol = tmp_path / "joint.toml"
+    protocol.write_text('suite = "joint"\nsplit = "val"\nresamples = 5\n')
+    assert run(["evaluate", str(out), "--protocol", str(protocol), *words]) == 0
+    rows = list(csv.DictReader(kept.read_text().splitlines()))
+    assert [row["head"] for row in rows] == ["fusion", "fusion", "fusion", "vision"]
+    made = json.loads((out / "eval.json").read_text())
+    assert made["cells"][0]["test"] == "physical, learnt"
     assert run(["export", str(out)]) == 0  # for scans, which hear nothing: the picture alone
-    assert run(["scan", str(folder / "0_live.png"), "--method", str(out)]) in (0, 1)
+    assert (out / "m3fas.onnx").is_file()

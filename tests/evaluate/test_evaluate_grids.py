@@ -16,7 +16,7 @@ from sklearn import metrics as peer
 
 from telltale import evaluate as verb
 from telltale.evaluate import Cell, Grid, Predictions, Protocol
-from telltale.evaluate import run as running
+from telltale.evaluate import comparing
 from telltale.records import Finding, Weights
 
 QUICK = Protocol(resamples=30)
@@ -296,7 +296,7 @@ def test_a_detector_runs_over_datasets_of_the_field(
                     path = tmp_path / root / name / str(clip) / "0" / f"{frame}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.new("RGB", (4, 4), (grey + clip,) * 3).save(path)
-    monkeypatch.setattr(running, "load", lambda what, threads: Brightness())
+    monkeypatch.setattr(comparing, "load", lambda what, threads: Brightness())
     datas = [tmp_path / "one", Path(f"wilddeepfake:{tmp_path / 'two'}")]
     protocol = Protocol(suite="cross-dataset", frames=2, resamples=20)
     grid = verb.compare({"b": "b"}, datas, protocol)
@@ -320,9 +320,9 @@ def test_leave_one_out_asks_a_runs_record_what_it_left_out(
 ) -> None:
     record = SimpleNamespace(data=SimpleNamespace(leave_out=["FaceSwap"]))
     monkeypatch.setattr("telltale.runs.read_run", lambda path: record)
-    running.check_left_out(tmp_path, "FaceSwap")
+    comparing.check_left_out(tmp_path, "FaceSwap")
     with pytest.raises(ValueError, match=r"judge on Deepfakes: it left out \['FaceSwap'\]"):
-        running.check_left_out(tmp_path, "Deepfakes")
+        comparing.check_left_out(tmp_path, "Deepfakes")
 
 
 def test_a_protocol_is_checked() -> None:

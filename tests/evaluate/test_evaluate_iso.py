@@ -148,7 +148,8 @@ def test_folds_give_mean_and_deviation() -> None:
     assert mean.deviations["acer"] == pytest.approx(0.1)
     shown = verb.grid_markdown(grid)
     assert "0.200 ± 0.200" in shown
-    assert "| 3.2 | items | 10 | 10 | 0.200" in shown
+    threshold = f"{grid.cells[1].threshold:.4g}"
+    assert f"| 3.2 | items | 10 | 10 | {threshold} | 0.200" in shown
     record = json.loads(verb.grid_json(grid))["cells"][-1]
     assert record["measures"]["apcer"] == [pytest.approx(0.2), None, None]
     assert record["deviations"]["apcer"] == pytest.approx(0.2)

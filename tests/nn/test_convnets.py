@@ -1,6 +1,7 @@
 """Convolutional trunks: the same maps as timm's, the toy net, and errors that say what is wrong."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -104,6 +105,22 @@ def test_the_toy_nets_first_layer_gets_twenty_times_the_high_pass() -> None:
     torch.testing.assert_close(seen[0][:, 3:], 20 * high_pass(x))
     near = x[0, :, 9:12, 19:22].mean((1, 2))  # by hand: a pixel less the mean of its 3 × 3
     torch.testing.assert_close(seen[0][0, 3:, 10, 20], 20 * (x[0, :, 10, 20] - near))
+
+
+@pytest.mark.parametrize(("side", "grid"), [(16, 1), (37, 3), (140, 9)])
+def test_the_texture_net_has_two_scales_on_one_grid(side: int, grid: int) -> None:
+    network = convnet("conv_texture", size=side).eval()
+    images = torch.rand(2, 3, side, side)
+    maps = network(images)
+    assert maps.shape == (2, network.width, grid, grid)
+    body: Any = network.body
+    x = (images - 0.5) / 0.5
+    fine = body.fine(torch.cat([x, 20 * high_pass(x)], 1))
+    if side == 16:  # one place: the mean of all that the quarter's side holds
+        torch.testing.assert_close(maps[:, :64, 0, 0], fine.mean((2, 3)))
+    torch.testing.assert_close(maps[:, 64:], body.wide(fine))
+    assert is_convnet("conv_texture")
+    assert maker("conv_texture") is convnet
 
 
 def test_names_find_their_makers() -> None:

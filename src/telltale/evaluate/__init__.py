@@ -6,6 +6,7 @@ comes from validation data, never from the split that it is judged on, and a pro
 than the forgery would predict the label.
 """
 
+from telltale.evaluate.comparing import compare
 from telltale.evaluate.formats import read_any
 from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_tables
 from telltale.evaluate.grids import Cell, Grid
@@ -22,7 +23,7 @@ from telltale.evaluate.predictions import (
 )
 from telltale.evaluate.probe import Probe, leaks, probes, with_facts
 from telltale.evaluate.protocol import SUITES, Protocol, choose_threshold
-from telltale.evaluate.run import compare, evaluate, evaluate_detector, predict
+from telltale.evaluate.run import evaluate, evaluate_detector, predict
 from telltale.evaluate.suites import (
     Answers,
     cross_dataset,

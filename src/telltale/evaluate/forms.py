@@ -43,8 +43,13 @@ def parts(grid: Grid) -> list[Part]:
     made = [Part(grid.name, HEAD, [_row(it, COLUMNS) for it in grid.cells])]
     there = [name for name in ISO if any(name in it.measures for it in grid.cells)]
     if there:
-        head = ("test", "scores of", "genuine", "forged", *(ISO_TITLES[name] for name in there))
-        made.append(Part(ISO_NAME, head, [_row(it, there) for it in grid.cells]))
+        titles = (ISO_TITLES[name] for name in there)
+        head: tuple[str, ...] = ("test", "scores of", "genuine", "forged", *titles)
+        rows = [_row(it, there) for it in grid.cells]
+        if any(it.threshold is not None for it in grid.cells):
+            head = (*head[:4], "threshold", *head[4:])
+            rows = [(*r[:4], _limit(it), *r[4:]) for r, it in zip(rows, grid.cells, strict=True)]
+        made.append(Part(ISO_NAME, head, rows))
     kinds = [
         (it.test, f"{it.level}s", name.removeprefix(OF), shown(figure))
         for it in grid.cells
@@ -108,12 +113,12 @@ def grid_json(grid: Grid) -> str:
 
 
 def grid_tables(grid: Grid) -> list["Table"]:
-    """The same for a rich console."""
+    """The same for a rich console; what is too wide for it has a line a figure."""
     from rich.markup import escape
     from rich.table import Table
 
     tables = []
-    for it in parts(grid):
+    for it in map(_narrow, parts(grid)):
         made = Table(title=escape(it.name))
         for number, name in enumerate(it.head):
             made.add_column(name, justify="left" if number < 2 else "right")
@@ -121,6 +126,19 @@ def grid_tables(grid: Grid) -> list["Table"]:
             made.add_row(*map(escape, row))
         tables.append(made)
     return tables
+
+
+def _narrow(part: Part) -> Part:
+    """A table of many columns with a line a figure instead."""
+    if len(part.head) <= len(HEAD):
+        return part
+    rows = [
+        (row[0], row[1], name, value)
+        for row in part.rows
+        for name, value in zip(part.head[4:], row[4:], strict=True)
+        if value
+    ]
+    return Part(part.name, (*part.head[:2], "figure", "value"), rows)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -170,6 +188,10 @@ def _row(it: Cell, columns: Sequence[str]) -> tuple[str, ...]:
         text = "" if figure is None else shown(figure)
         told.append(text if spread is None else f"{text} ± {spread:.3f}")
     return (it.test, f"{it.level}s", str(it.genuine), str(it.forged), *told)
+
+
+def _limit(it: Cell) -> str:
+    return "" if it.threshold is None else f"{it.threshold:.4g}"
 
 
 def _text(end: float | None) -> str:

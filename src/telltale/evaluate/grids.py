@@ -170,13 +170,13 @@ def _notes(cells: list[Cell], protocol: Protocol) -> list[str]:
             "left out"
         )
     elif "hter" in keys:
-        where = f"chosen on {protocol.select_split!r} by {protocol.select}"
+        where = f"a threshold chosen on {protocol.select_split!r} by {protocol.select}"
         if protocol.threshold is not None:
-            where = "fixed beforehand"
+            where = "the threshold that the protocol fixed"
         elif not protocol.select:
-            where = "the one in the card"
+            where = "the detector's own threshold, the one in the card"
         notes.append(
-            f"error rates are at a threshold {where}; a paper that takes it from the test ROC "
+            f"error rates are at {where}; a paper that takes it from the test ROC "
             "reports the EER for HTER"
         )
     if {"apnrr", "bpnrr"} & keys:

@@ -110,7 +110,8 @@ def masked(live: Light, mask: Mask, points: Landmarks, rng: np.random.Generator)
     planes = []
     for channel in range(3):
         bare = np.ascontiguousarray(live[..., channel])
-        skin = blurred(bare / shading, mask.smooth)  # the albedo
+        albedo = np.asarray(bare / shading, np.float32)
+        skin = blurred(albedo, mask.smooth)
         tone = skin.mean(dtype=np.float64)
         skin *= np.float32(mask.flat)
         skin += np.float32((1 - mask.flat) * tone)

@@ -148,7 +148,8 @@ def _drawn(
     if printer.screen == "diffused":
         # Four such fields are most of a print's cost, and OpenCV draws them four times as fast.
         cv2.setRNGSeed(int(rng.integers(2**31)))
-        noise = np.asarray(cv2.randn(np.empty(size, np.float32), 0, 1), np.float32)
+        mean, deviation = np.zeros(1), np.ones(1)
+        noise = np.asarray(cv2.randn(np.empty(size, np.float32), mean, deviation), np.float32)
         return Screen(np.empty(0, np.float32), (0.0, 0.0), blurred(noise, blur) if blur else noise)
     turn = math.radians(angle)
     table = halftone(printer.cell, angle - printer.view.rotation, blur)
