@@ -1,17 +1,19 @@
 """What brings ForensicsSAM's accuracy, and what its robustness?
 
-    python experiments/forensics_sam.py             about 12 minutes on one core
+    python experiments/forensics_sam.py             about ten minutes on one core
 
 A SAM of 64 pixels learns to segment drawn shapes, and is public from then on. Then pictures of
 which a part has another camera's history (**synthetic**, drawn textures), half of them authentic.
 Arms: the mask decoder alone; with forgery experts (stage 1); with adversary detector and experts
-(stages 2 and 3). Attacks by MI-FGSM on the public encoder, φ = 4, 8 and 16 of 255. F1 is the plain one.
+(stages 2 and 3). Attacks by MI-FGSM on the public encoder, φ = 4, 8 and 16 of
+255. F1 is the plain one.
 
-Found so far (one seed of three, 250 steps): forgery experts raise F1 from 0.23 to 0.30 and
-accuracy from 0.49 to 0.69, as in the paper. The rest of its table does not show here: the attack
-hardly hurts (0.29 at φ = 8), so there is nothing to restore; the detector flags 86 % of attacked
-pictures at φ = 4, all at φ = 8 and 1 % of clean ones, and where it does, the adversary experts cost
-F1 (0.21 at φ = 8). At F1 0.3 the small SAM has not learnt the task well enough to be broken.
+Not run in this form yet. With 128 pixels, 250 steps and one seed it found: forgery experts raise F1
+from 0.23 to 0.30 and accuracy from 0.49 to 0.69, as in the paper. The rest of its table did not
+show: the attack hardly hurt (0.29 at φ = 8), so there was nothing to restore; the detector flagged
+86 % of attacked pictures at φ = 4, all at φ = 8 and 1 % of clean ones, and where it did, the
+adversary experts cost F1 (0.21 at φ = 8). At F1 0.3 the small SAM had not learnt the task well
+enough to be broken.
 
 Writes results/forensics_sam.json and .png. A run that was stopped goes on with the next seed.
 """

@@ -1,6 +1,6 @@
 """What do PIM's streams, its augmentation and its reconstruction bring?
 
-    python experiments/pim.py                       about 15 minutes on one core
+    python experiments/pim.py                       about five minutes on one core
 
 Drawn textures through a simulated camera (**synthetic**). Learnt from splices of other pictures and
 from PIDA; tested on splices, and on operations that were never learnt from: median, resampling,

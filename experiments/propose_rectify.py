@@ -1,6 +1,6 @@
 """What do rectification and forensic cues bring to proposals, as these get worse?
 
-    python experiments/propose_rectify.py           about seven minutes on one core
+    python experiments/propose_rectify.py           about ten minutes on one core
 
 A SAM of 64 pixels learns to cut out drawn shapes by their boxes, and is frozen from then on but
 for its mask decoder. Then pictures of textures in which a part has another camera's history
@@ -9,6 +9,8 @@ true box jittered by 10 % or by 40 %, or by 10 % but wrong altogether in three o
 pictures they are boxes anywhere. Arms: the box as SAM cuts it out; moved and judged by the
 rectifier first; SAM's embedding enhanced by forensic cues; both. "Called" is the share of pristine
 pictures in which more than one pixel in a hundred is called.
+
+Not run to the end yet: no figures are claimed.
 
 Writes results/propose_rectify.json and .png. A run that was stopped goes on with the next seed.
 """

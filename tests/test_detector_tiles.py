@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telltale.detector.tiles import Tiled, Tiles, shrunk, strongest
+from telltale.detector.tiles import Tiled, Tiles, relative, shrunk, strongest
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,3 +49,14 @@ def test_a_large_map_is_kept_small() -> None:
     assert found.shape == (25, 256)
     assert np.allclose(found, 1)
     assert shrunk(found) is found
+
+
+def test_a_loud_trace_quiets_its_surroundings_and_a_quiet_map_stays() -> None:
+    found = np.full((40, 40), 1.0, np.float32)
+    found[:8, :8] = 6
+    assert strongest(found) == 6
+    lower = relative(found, 0.5)
+    assert lower[0, 0] == 3
+    assert lower[20, 20] == -2
+    quiet = np.full((40, 40), -1.0, np.float32)
+    np.testing.assert_array_equal(relative(quiet, 0.5), quiet)

@@ -22,7 +22,7 @@ from telltale.detector.lookers import looker
 from telltale.detector.maps import OWN, explained
 from telltale.detector.quality import MEASURE, Rater, measured
 from telltale.detector.subjects import Box, Pixels, Subject, sharpness, surroundings
-from telltale.detector.tiles import Tiled, Tiles, Whole, shrunk, strongest
+from telltale.detector.tiles import Tiled, Tiles, Whole, relative, shrunk, strongest
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
 from telltale.metrics import log_odds
@@ -179,7 +179,8 @@ class Detector:
         evidence = self.weigh(subject.crops, subject.hints)
         if isinstance(subject.crops, Tiled) and evidence.heatmaps is not None:
             whole = subject.crops.stitched(evidence.heatmaps)
-            return strongest(whole), shrunk(whole)
+            share = float(self.weights.input.get("relative", 0.0))
+            return strongest(whole), shrunk(relative(whole, share))
         heatmap = None if evidence.heatmaps is None else evidence.heatmaps[0]
         if subject.grid is not None:
             heatmap = evidence.logits.reshape(subject.grid)

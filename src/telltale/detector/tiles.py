@@ -133,6 +133,14 @@ def strongest(found: Maps) -> float:
     return float(np.partition(found, found.size - count, None)[-count:].mean())
 
 
+def relative(found: Maps, share: float) -> Maps:
+    """A map's log-odds less a share of its strongest evidence, where that speaks for the claim.
+
+    Where a trace is loud, its surroundings speak up as well; where all is quiet, little is taken.
+    """
+    return found - np.float32(share * max(0.0, strongest(found)))
+
+
 def shrunk(found: Maps) -> Maps:
     """A map of 256 cells a side at most, each the mean of those in its place."""
     height, width = found.shape

@@ -121,7 +121,7 @@ class _Maps:
         mask = np.zeros(pixels.shape[:2], bool)
         if row.label:
             image = Image.fromarray(mask_of(row, mask.shape))
-            size = mask.shape[1], mask.shape[0]
+            size = pixels.shape[1], pixels.shape[0]
             mask = np.asarray(image.resize(size, Image.Resampling.NEAREST), bool)
         found = [self._figures(pixels, mask)]
         for code, kind in self.kinds.items():
