@@ -23,7 +23,7 @@ TORCH_ROOMS = (
     "data",
     "attacks",
 )
-TORCH_FILES = ("losses.py", "fit.py", "train.py")
+TORCH_FILES = ("losses.py", "fit.py", "train.py", "moments.py")
 HEAVY = ("torch", "torchvision", "cv2", "timm", "scipy", "sklearn", "transformers", "accelerate")
 ABOVE_THE_LINE = sorted(
     path

@@ -191,12 +191,7 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
 
 def save(network: nn.Module, path: Path) -> None:
     """Write what was trained as safetensors; an interrupted write leaves the old file."""
-    _write(path, trained(network), {})
-
-
-def keep(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as they are; an interrupted write leaves the old file."""
-    _write(path, dict(state), {})
+    keep(path, trained(network))
 
 
 def restore(network: nn.Module, path: Path) -> None:
@@ -219,7 +214,7 @@ def checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, number: int
         for index, value in enumerate(torch.cuda.get_rng_state_all()):
             tensors[f"random.cuda.{index}"] = value
     about = {"number": str(number), "groups": json.dumps(state["param_groups"])}
-    _write(path, tensors, about)
+    keep(path, tensors, about)
 
 
 def resume(path: Path, network: nn.Module, optimizer: Optimizer) -> int:
@@ -248,12 +243,13 @@ def resume(path: Path, network: nn.Module, optimizer: Optimizer) -> int:
     return int(about["number"])
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str]) -> None:
+def keep(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Write tensors as they are; an interrupted write leaves the old file."""
     from safetensors.torch import save_file
 
     part = path.with_name(path.name + ".part")
     own = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
-    save_file(own, part, about)
+    save_file(own, part, about or {})
     os.replace(part, path)
 
 

@@ -15,8 +15,7 @@ from PIL import Image
 from sklearn import metrics as peer
 
 from telltale import evaluate as verb
-from telltale.evaluate import Cell, Grid, Predictions, Protocol
-from telltale.evaluate import comparing
+from telltale.evaluate import Cell, Grid, Predictions, Protocol, comparing
 from telltale.records import Finding, Weights
 
 QUICK = Protocol(resamples=30)
