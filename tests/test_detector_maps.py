@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from redness import redness, save_face
 from telltale.detector import Detector
 from telltale.detector.maps import REMOVALS, as_heat, occlusion, without
-from telltale.records import Finding
+from telltale.detector.subjects import Subject
+from telltale.records import Finding, Region
 
 
 def told(violation: float, *, trusted: bool) -> dict[str, Any]:
@@ -90,6 +91,23 @@ def test_nobody_looks_at_the_maps_of_an_evaluation(
     assert asked_of.explains  # it is the caller's, and stays as it was
     with pytest.raises(AssertionError, match="asked for a map"):
         asked_of.detect(tmp_path / "data/fake/face.png")
+
+
+def test_a_map_that_is_the_only_one_and_cannot_be_trusted_is_not_made(tmp_path: Path) -> None:
+    from telltale.detector.maps import explained
+
+    made = redness(tmp_path)
+    poor = told(0.5, trusted=False) | {"grid": 4}
+    weights = dataclasses.replace(made.weights, maps={"occlusion": poor})
+    detector = Detector(made.card, weights, folder=tmp_path, threads=1)
+    subject = Subject(Region(0, 0, 9, 9), np.zeros((1, 32, 32, 3), np.uint8), {})
+    without_map = Finding("a", "b", 0.9, "yes")
+    assert explained(detector, subject, without_map) is without_map
+    own = dataclasses.replace(without_map, heatmap=np.zeros((2, 2), np.float32))
+    assert [it.method for it in explained(detector, subject, own).explanations] == [
+        "occlusion",
+        "own map",
+    ]
 
 
 def test_a_card_without_tests_is_as_before(tmp_path: Path) -> None:

@@ -93,12 +93,15 @@ def as_heat(weights: Floats) -> NDArray[np.float32]:
 def explained(detector: "Detector", subject: "Subject", finding: Finding) -> Finding:
     """A picture's finding with the maps that its card tested side by side, the best one first.
 
-    Costs g² network calls, so a finding that says "no", which points at nothing, is left as it is.
+    Costs g² network calls, so a finding that says "no", which points at nothing, is left as it is;
+    so is one without a map if the only one that could be made is not to be trusted.
     """
     tests = detector.weights.maps
-    grid = int(tests.get(OCCLUSION, {}).get("grid", 0))
-    one = not isinstance(subject.crops, Tiled) and len(subject.crops) == 1
-    if not grid or not one or finding.verdict == "no":
+    told = tests.get(OCCLUSION, {})
+    grid, one = int(told.get("grid", 0)), len(subject.crops) == 1
+    wanted = finding.heatmap is not None or told.get("trusted", False)
+    tiled = isinstance(subject.crops, Tiled)
+    if not grid or not one or tiled or not wanted or finding.verdict == "no":
         return finding
 
     def odds(crop: "Pixels") -> float:
