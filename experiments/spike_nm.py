@@ -15,8 +15,9 @@ and unstructured 92.0. 1:4: 87.3, without distillation 85.9, magnitude 91.2. 2:8
 90.9. At equal training the learnt masks are the best at 2:4, and distillation helps by a point at
 2:4 and 1:4 and not at 2:8; the aim, within a point of dense at 2:4, is missed by 1.3 points.
 
-The budget seems to be why: with 30 epochs and equal steps, on training clips that were held out and **one
-seed**, dense 95.3, SpikeNM at 2:4 95.0, magnitude 94.3. Not yet measured over three seeds.
+The budget seems to be why: with 30 epochs and equal steps, on training clips that were held out
+and in **one seed**, dense 95.3, SpikeNM at 2:4 95.0, magnitude 94.3. Not yet measured over three
+seeds.
 
 Writes results/spike_nm.json and .png. A run that was stopped goes on with the next seed.
 """

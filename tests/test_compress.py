@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
+from telltale.compress.distilling import chosen
+from telltale.compress.sets import Given
 from telltale.data.events import write_bin
 from telltale.data.synth.saccades import saccade_events
 from telltale.metrics.spikes import energy
@@ -114,6 +117,21 @@ def test_a_teacher_of_ones_own(
     assert len(started) == 1  # the teacher had learnt already; the one that studies starts anew
     own = teacher.state_dict()
     assert not torch.equal(started[0]["classifier.weight"], own["classifier.weight"])
+
+
+def test_clips_may_start_as_those_of_herding() -> None:
+    torch.manual_seed(0)
+    events = torch.poisson(torch.rand(12, 3, 2, 16, 16)).to(torch.uint8)
+    labels = torch.arange(12) % 2
+    given = Given(events, labels, events, labels, ("a", "b"), "noise")
+    teachers = nn.ModuleList([spiking("snn_toy", size=16, classes=2)])
+    plan = {"method": {}, "batch": 3, "fit": {"seed": 0, "steps": 1}}
+    wanted, _ = chosen("herding", 2, teachers, given, plan, 0.0)
+    random, _ = chosen("pace", 2, teachers, given, plan, 0.0)
+    found, kinds = chosen("pace", 2, teachers, given, plan | {"start": "herding"}, 0.0)
+    assert torch.equal(found, wanted)
+    assert kinds.tolist() == [0, 0, 1, 1]
+    assert not torch.equal(found, random)
 
 
 def test_wrong_words_say_what_is_wanted(run: Run, folder: Path, tmp_path: Path) -> None:

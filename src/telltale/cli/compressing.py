@@ -24,6 +24,10 @@ def compress(  # noqa: PLR0913  # an option each
         list[int] | None,
         typer.Option(help="pace: clips per class, may be repeated. Default: 1.", min=1),
     ] = None,
+    start: Annotated[
+        Literal["random", "herding"],
+        typer.Option(help="pace: the real clips that it starts from."),
+    ] = "random",
     compare: Annotated[bool, typer.Option("--compare", help="Make the rivals, too.")] = False,
     frames: Annotated[int | None, typer.Option(help="Frames of a clip.", min=1)] = None,
     size: Annotated[int | None, typer.Option(help="Side of a frame, pixels.", min=8)] = None,
@@ -60,7 +64,7 @@ def compress(  # noqa: PLR0913  # an option each
     if method == "pace":
         if pattern:
             raise ValueError("pace wants --ipc, not --pattern")
-        rows = verb.distil(data, out, ipcs=ipc or [1], **common)
+        rows = verb.distil(data, out, ipcs=ipc or [1], start=start, **common)
     else:
         if ipc:
             raise ValueError("spike-nm wants --pattern, not --ipc")

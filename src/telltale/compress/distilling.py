@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from telltale.compress.learning import fresh, learn
 from telltale.compress.pruning import plan_of, with_size
@@ -13,6 +13,8 @@ from telltale.compress.sets import Given, load_set
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from telltale.spiking.pace import PACE
 
 USUAL: dict[str, dict[str, Any]] = {
     "teacher": {"name": "snn_toy"},
@@ -24,12 +26,13 @@ STUDY, PAGE = 240, 25  # steps of a fresh network on a small set; clips a step
 RIVALS = ("random", "herding", "k-center", "rates")
 
 
-def distil(
+def distil(  # noqa: PLR0913  # an option each
     data: str,
     out: Path,
     *,
     ipcs: Sequence[int] = (1,),
     compare: bool = False,
+    start: Literal["random", "herding"] = "random",
     recipe: Path | str | None = None,
     settings: dict[str, Any] | None = None,
     given: Given | None = None,
@@ -44,6 +47,7 @@ def distil(
             ``report.json`` and ``report.md``.
         ipcs: Clips per class.
         compare: The rivals, too: random clips, herding, k-center, and matching of mean rates.
+        start: The real clips that PACE's begin as: random ones, or those that herding chooses.
         recipe: As for training.
         settings: "table.key" to value, over the recipe.
         given: Data already read.
@@ -54,7 +58,9 @@ def distil(
         ValueError: If data or settings are not right, or a class has fewer clips than IPC.
     """
     over = dict(settings or {})
-    plan = plan_of("pace", recipe, over, USUAL)
+    if start not in ("random", "herding"):
+        raise ValueError(f"want a start of 'random' or 'herding', got {start!r}")
+    plan = plan_of("pace", recipe, over, USUAL) | {"start": start}
     seed, lr = plan["fit"]["seed"], plan["fit"]["lr"]
     given = given or load_set(data, seed=seed, **with_size(reading, plan))
     network = plan["teacher"] | {"size": given.events.shape[-1], "classes": len(given.names)}
@@ -145,7 +151,7 @@ def chosen(
     import torch
 
     from telltale.fit import adam, fit
-    from telltale.spiking.coresets import class_batches, herding, k_center
+    from telltale.spiking.coresets import class_batches
     from telltale.spiking.pace import PACE
 
     seed, steps = plan["fit"]["seed"], plan["fit"]["steps"]
@@ -161,21 +167,35 @@ def chosen(
     if arm == "random":
         return network.export()
     if arm in ("herding", "k-center"):
-        rows = []
-        network.eval()
-        for number in range(len(given.names)):
-            mine = (given.labels == number).nonzero().flatten()
-            with torch.no_grad():
-                features = network(given.events[mine].float()).transpose(0, 1).flatten(1)
-            pick = herding if arm == "herding" else k_center
-            rows += [int(mine[row]) for row in pick(features, ipc)]
+        rows = _real(arm, ipc, network, given)
         return given.events[rows], given.labels[rows]
+    if plan.get("start") == "herding":
+        rows = _real("herding", ipc, network, given)
+        with torch.no_grad():
+            network.clips.copy_(given.events[rows])
     optimizer = adam(network, lr=lr, weight_decay=0.0)
     feed = class_batches(given.events, given.labels, plan["batch"], seed=seed)
     for step in fit(network, feed, optimizer, clip=float("inf")):
         if step.number == steps:
             break
     return network.export()
+
+
+def _real(arm: str, ipc: int, network: "PACE", given: Given) -> list[int]:
+    """Rows of real clips, class by class, chosen among the features that are matched."""
+    import torch
+
+    from telltale.spiking.coresets import herding, k_center
+
+    rows = []
+    network.eval()
+    for number in range(len(given.names)):
+        mine = (given.labels == number).nonzero().flatten()
+        with torch.no_grad():
+            features = network(given.events[mine].float()).transpose(0, 1).flatten(1)
+        pick = herding if arm == "herding" else k_center
+        rows += [int(mine[row]) for row in pick(features, ipc)]
+    return rows
 
 
 def likeness(events: "Tensor", labels: "Tensor", given: Given) -> dict[str, float]:

@@ -119,7 +119,8 @@ class SpikeNM(nn.Module):
 
         with parametrize.cached():
             terms = {"task": task()}
-            if self.training and self.progress < 1 and self.credit in ("eprop", "local"):
+            wanted = self.training and self.eid > 0 and self.progress < 1
+            if wanted and self.credit in ("eprop", "local"):
                 eprop = self.credit == "eprop"
                 found = spatial_credits(self.network, self.layers, task, signals=eprop)
                 for mask, earned in zip(self.masks, found, strict=True):
