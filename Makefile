@@ -15,7 +15,7 @@ DEMO := .venv-demo/bin
 TORCH_x86_64  := torch==2.14.1 torchvision==0.29.1
 TORCH_aarch64 := torch==2.9.1 torchvision==0.24.1
 TORCH := $(TORCH_$(shell uname -m))
-EXTRAS := video,heif,serve,provenance,train,language,spiking,tensorboard,dev,docs
+EXTRAS := video,heif,hdf5,serve,provenance,train,language,spiking,scale,tensorboard,dev,docs
 
 .PHONY: demo test test-all check wheel bench benchmark-forgery docs clean venv venv-demo
 
@@ -26,11 +26,15 @@ demo: venv-demo
 	echo "Scanned examples/media in $$(( $$(date +%s) - started )) s (exit code $$code: $$([ $$code = 1 ] && echo evidence found || echo nothing found))."; \
 	echo "Open this in a browser: $(CURDIR)/telltale-report.html"
 
+# Two processes of one thread each, a file at a time; JOBS=8 make test on a larger machine.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 test: venv
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: venv
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: venv
 	$(BIN)/ruff check .
