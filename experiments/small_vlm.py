@@ -6,9 +6,16 @@ CLIP-B/16's tokens (an ONNX file; its second output) are pooled to 4 x 4 and pro
 SmolLM2-135M: first by ridge regression onto the words' embeddings, then together with LoRA of rank
 8 on its queries and values, on statements and yes/no questions about 2 x 2 grids and looser scenes
 of CIFAR-10 pictures (folders train/CLASS, test/CLASS), one in five stylised. Two classes of a pair
-go together in 9 of 10 training scenes; tested scenes know no pairs. Settings of the decoders are
+go together in 8 of 10 training scenes; tested scenes know no pairs. Settings of the decoders are
 those of the papers, not tuned. Each test scene is asked for all ten classes: POPE's random, popular
 and adversarial questions are drawn from these; "photo" as it is, "styled" in one of eight styles.
+
+Found (1 seed, 32 scenes, one standard error about 3 points; photographs / stylised): the model is
+right on 77 % of the questions on photographs set apart, on 50 % with another scene's picture. POPE
+accuracy 78 / 59 greedily, CHAIR_i 25 / 52: it invents far more on stylised pictures. SAVER says the
+same yes and no, CHAIR_i 24 / 54, less recall (69 / 40 against 74 / 46); its clip changes nothing.
+SAKED 73 / 61 and 36 / 59 and says yes more often; like VCD 74 / 58 and 21 / 55; like DoLa 52 / 51
+(yes to nearly all) and 36 / 56. None closes the gap. About 7 minutes of one core a seed.
 
 Features and what was trained are kept in --cache: a stopped run goes on.
 Writes results/small_vlm.json and .png.
@@ -443,7 +450,7 @@ def one_form(
     return table
 
 
-def markdown(summary: dict[str, dict[str, list[float]]]) -> str:
+def markdown(summary: dict[str, dict[str, list[float]]], runs: int) -> str:
     """The table of the documentation: photographs / stylised."""
     keys = {
         "random": "random accuracy", "popular": "popular accuracy",
@@ -454,8 +461,8 @@ def markdown(summary: dict[str, dict[str, list[float]]]) -> str:
     for way, row in summary.items():
         if way != "training":
             cells = (
-                " / ".join("{:.0f} ± {:.0f}".format(*row[f"{form} {key}"])
-                           for form in ("photo", "styled"))
+                " / ".join(("{:.0f} ± {:.0f}" if runs > 1 else "{:.0f}").format(*row[f"{f} {key}"])
+                           for f in ("photo", "styled"))
                 for key in keys.values()
             )  # fmt: skip
             lines.append(f"| {way} | " + " | ".join(cells) + " |")
@@ -509,7 +516,7 @@ def main() -> None:
         "train": TRAIN, "test": USED, "steps": STEPS, "batch": BATCH, "rank": RANK, "rate": RATE,
     }  # fmt: skip
     result = over_seeds(args.out, settings, args.seeds, one_seed)
-    told = markdown(result["summary"])
+    told = markdown(result["summary"], len(result["runs"]))
     print(told)
     ways = [way for way in result["summary"] if way != "training"]
     draw(
