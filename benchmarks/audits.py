@@ -108,7 +108,7 @@ def _smoothing(*, half: bool = False, batch: int = BATCH) -> tuple[Any, Any]:
     return net, torch.rand(1, 3, 224, 224)
 
 
-def _verdicts(copies: int = 24) -> Row:
+def _verdicts(copies: int = 64) -> Row:
     import telltale
     from telltale.certify import Noise
     from telltale.certify.verdicts import SELECT, Verdicts

@@ -41,7 +41,7 @@ class Verdicts:
 
     def __init__(self, detector: "Detector", noise: "Noise", on: str) -> None:
         self.detector, self.noise, self.on = detector, noise, on
-        self.random = np.random.default_rng(noise.seed)
+        self.random = np.random.Generator(np.random.SFC64(noise.seed))  # the quickest
 
     def of(self, path: Path, sizes: Sequence[float]) -> "Certified":
         """Raises ValueError if the picture cannot be read or nothing in it can be certified."""
@@ -78,12 +78,13 @@ class Verdicts:
     def _votes(self, subject: Subject, count: int) -> int:
         """How many noisy copies have a score at the threshold or above."""
         crops = np.stack([*subject.crops]).astype(np.float32)
-        found = 0
+        found, noisy = 0, np.empty_like(crops)
         for _ in range(count):
-            noise = self.random.standard_normal(crops.shape, np.float32)
+            self.random.standard_normal(crops.shape, np.float32, out=noisy)
             # the network divides by 255; values are neither rounded nor clipped on the way
-            noisy = cast("Pixels", crops + 255 * self.noise.sigma * noise)
-            logit = self.detector.answer(subject._replace(crops=noisy))[0]
+            noisy *= 255 * self.noise.sigma
+            noisy += crops
+            logit = self.detector.answer(subject._replace(crops=cast("Pixels", noisy)))[0]
             score = float(self.detector.calibration.score(logit))
             found += score >= self.detector.weights.threshold
         return found
