@@ -140,3 +140,12 @@ def test_occlusion_of_a_sum_is_what_each_block_adds() -> None:
     np.testing.assert_allclose(as_heat(np.array([[0.1, 0.0]])), [[0.4, 0.0]])  # pale
     with pytest.raises(ValueError, match="want a removal of black, mean, flat, blurred"):
         without(crop, np.ones((2, 2), bool), "zero")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_no_keeps_its_own_map_only_if_that_can_be_trusted(tmp_path: Path, trusted: bool) -> None:
+    tests = {"occlusion": OCCLUDED, "own map": told(0.1 if trusted else 0.4, trusted=trusted)}
+    finding = asked(tmp_path, tests, blue=True)
+    assert finding.verdict == "no"
+    assert (finding.heatmap is not None) == trusted
+    assert any("heat map" in note for note in finding.notes) == trusted

@@ -93,16 +93,19 @@ def as_heat(weights: Floats) -> NDArray[np.float32]:
 def explained(detector: "Detector", subject: "Subject", finding: Finding) -> Finding:
     """A picture's finding with the maps that its card tested side by side, the best one first.
 
-    Costs g² network calls, so a finding that says "no", which points at nothing, is left as it is;
-    so is one without a map if the only one that could be made is not to be trusted.
+    Costs g² network calls, so a finding that says "no", which points at nothing, gets no second
+    map, and keeps its own only if that can be trusted. One without a map is left as it is if the
+    only one that could be made is not to be trusted.
     """
     tests = detector.weights.maps
     told = tests.get(OCCLUSION, {})
     grid, one = int(told.get("grid", 0)), len(subject.crops) == 1
     wanted = finding.heatmap is not None or told.get("trusted", False)
     tiled = isinstance(subject.crops, Tiled)
-    if not grid or not one or tiled or not wanted or finding.verdict == "no":
+    if not grid or not one or tiled or not wanted:
         return finding
+    if finding.verdict == "no":
+        return finding if tests.get(OWN, {}).get("trusted", True) else _unmapped(detector, finding)
 
     def odds(crop: "Pixels") -> float:
         return float(detector.calibration.log_odds(detector.weigh([crop], subject.hints).logits)[0])
@@ -117,6 +120,14 @@ def explained(detector: "Detector", subject: "Subject", finding: Finding) -> Fin
         heatmap=maps[order[0]],
         explanations=tuple(explanation(name, maps[name], tests) for name in order),
         notes=(*(note for note in finding.notes if note not in own), *best),
+    )
+
+
+def _unmapped(detector: "Detector", finding: Finding) -> Finding:
+    """The finding without its map and without what is said beside it."""
+    told = detector.weights.told(OWN)
+    return replace(
+        finding, heatmap=None, notes=tuple(note for note in finding.notes if note not in told)
     )
 
 

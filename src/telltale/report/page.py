@@ -120,7 +120,7 @@ def write_article(path: Path, report: Report, *, file: Path | None = None) -> No
 
 def _row(number: int, report: Report) -> dict[str, Any]:
     """What the table on top says of a report: small, for it is kept until the end."""
-    gravest = report.gravest
+    gravest, unsure = report.gravest, report.verdict == "can't tell"
     return {
         "number": number,
         "path": report.subject.path,
@@ -130,7 +130,7 @@ def _row(number: int, report: Report) -> dict[str, Any]:
         "score": gravest.score if gravest else math.nan,
         "log10_lr": gravest.log10_lr if gravest else math.nan,
         "range": words.survival_range(gravest) if gravest else None,
-        "why": gravest.notes[0] if gravest and gravest.notes else "",
+        "why": gravest.notes[0] if gravest and unsure and gravest.notes else "",
         "made_at": report.made_at,
     }
 
