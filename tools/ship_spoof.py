@@ -13,6 +13,9 @@ are drawn once each: the test's are others than those of training, and so is one
 cut print. What the training's pictures went through before is varied (`worn`), and so is the size
 of the face on the sensor. Of the few other sources (`split_of`) some train, some validate, and the
 others are only tested on. Two kinds of digital forgery train, four are measured (`forgeries`).
+
+The weights that ship are older: the trunk conv_toy, LFW and portraits alone, self-blends on the way
+in place of forgeries; experiments/results/joint_attacks_shipped.steps.jsonl is their log.
 """
 
 import argparse
