@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
     name: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def parts(grid: Grid) -> list[Part]:
