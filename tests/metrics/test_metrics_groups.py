@@ -120,3 +120,13 @@ def test_too_few_sources_for_both_classes_raise() -> None:
     scores, labels = np.arange(61), [0] * 60 + [1]
     value, _, _ = metrics.bootstrap(metrics.auc, scores, labels, [*sources, "fake"], seed=0)
     assert value == 1
+
+
+def test_a_mean_draws_whole_groups() -> None:
+    values, groups = [0.0] * 30 + [1.0], ["a"] * 30 + ["b"]
+    value, low, high = metrics.mean(values, groups, seed=1)
+    assert value == pytest.approx(1 / 31)
+    assert (low, high) == (0.0, 1.0)  # either group may be drawn twice
+    assert metrics.mean([0.2, 0.4], ["a", "a"]) == (pytest.approx(0.3), None, None)
+    with pytest.raises(ValueError, match="want a group an item"):
+        metrics.mean([0.2, 0.4], ["a"])

@@ -3,8 +3,8 @@
     images → patches → blocks (in windows, some global) → neck → embedding (B, C, g, g)
     embedding, boxes → mask decoder → log-odds (B, 1, 4g, 4g)
 
-Source: Kirillov et al., "Segment Anything", ICCV 2023, arXiv:2304.02643. ``sam_toy`` and ``sam_tiny``
-are ours, for a CPU.
+Source: Kirillov et al., "Segment Anything", ICCV 2023, arXiv:2304.02643. ``sam_toy`` and
+``sam_tiny`` are ours, for a CPU.
 """
 
 from collections.abc import Mapping, Sequence
