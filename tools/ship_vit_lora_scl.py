@@ -306,6 +306,7 @@ def ship(cache: Path, backbone_file: Path, run: Path, enhanced: bool) -> None:
         "trained_on": "Labeled Faces in the Wild, 80 % of its people, and 75 faces of two other "
         "sources, forged as they were read: self-blends, alpha swaps, regenerated parts; "
         "tools/ship_vit_lora_scl.py, seed 0",
+        "learnt": [*SEEN],
         "threshold": threshold,
         "doubt": doubt,
         "input": {"size": SIZE, "crop": "face", "margin": MARGIN},
