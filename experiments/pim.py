@@ -115,8 +115,8 @@ def main() -> None:
                 swin("swin_toy", **settings),
                 swin("swin_toy", causal=bool(arm.get("causal", True)), **settings),
                 channels=16,
-                compact_weight=0.0,  # P²/A of an untrained head would be all of the loss
-                reconstruction_weight=float(str(arm.get("reconstruction", 0.1))),
+                # P²/A of an untrained head would be all of the loss: no weight for compactness.
+                weights=(1.0, 0.0, float(str(arm.get("reconstruction", 0.1)))),
             )
             net.streams = str(arm.get("streams", "both"))
             data = learnt[("splice", "pida") if arm.get("pida", True) else ("splice",)]

@@ -136,7 +136,7 @@ def test_a_pristine_picture_has_neither_mask_nor_boundary() -> None:
 
 
 def test_loss_terms_by_hand() -> None:
-    net = tiny(boundary_weight=2.0, compact_weight=0.5, reconstruction_weight=0.25).eval()
+    net = tiny(weights=(2.0, 0.5, 0.25)).eval()
     batch = given()
     maps = net.inspect(batch["images"])
     masks = batch["masks"] * batch["labels"].view(-1, 1, 1, 1)
@@ -203,8 +203,8 @@ def test_wrong_settings_are_named() -> None:
         PIM(nn.Identity(), causal)
     with pytest.raises(ValueError, match="a compactness of"):
         tiny(compactness="cubes")
-    with pytest.raises(ValueError, match="want weights of 0 or more"):
-        tiny(compact_weight=-1.0)
+    with pytest.raises(ValueError, match="want three weights of 0 or more"):
+        tiny(weights=(1.0, -1.0, 0.1))
     with pytest.raises(ValueError, match="multiples of 8"):
         tiny()(torch.rand(1, 3, 60, 60))
     with pytest.raises(ValueError, match="want float masks"):

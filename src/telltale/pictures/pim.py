@@ -19,6 +19,7 @@ no ReLU, and squares of the boundary ("squares"). ``blocks`` adds a stream of ou
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,9 +58,7 @@ class PIM(nn.Module):
         blocks: Channels of a third stream, :class:`telltale.nn.jpeg_blocks.JpegBlocks`, whose map
             joins the mask, and the fused ones of levels whose cells are 8 pixels or more; 0 leaves
             it out, as in the paper.
-        boundary_weight: λ₁.
-        compact_weight: λ₂.
-        reconstruction_weight: λ₃.
+        weights: λ₁ of the boundary, λ₂ of compactness, λ₃ of the reconstruction.
 
     Raises:
         ValueError: If a setting is out of range or images are not a float batch of RGB squares
@@ -69,7 +68,7 @@ class PIM(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(  # noqa: PLR0913  # a setting each
+    def __init__(
         self,
         local: nn.Module,
         causal: nn.Module,
@@ -78,9 +77,7 @@ class PIM(nn.Module):
         relu_before_sigmoid: bool = True,
         compactness: str = "sum",
         blocks: int = 0,
-        boundary_weight: float = 1.0,
-        compact_weight: float = 0.001,
-        reconstruction_weight: float = 0.1,
+        weights: Sequence[float] = (1.0, 0.001, 0.1),
     ) -> None:
         super().__init__()
         if not isinstance(local, Swin) or not isinstance(causal, Swin):
@@ -93,8 +90,8 @@ class PIM(nn.Module):
                 f"want two of the same widths, channels of 1 or more and a compactness of "
                 f"{COMPACTNESS}, got {local.widths}, {causal.widths}, {channels}, {compactness!r}"
             )
-        if min(weights := (boundary_weight, compact_weight, reconstruction_weight)) < 0:
-            raise ValueError(f"want weights of 0 or more, got {weights}")
+        if len(weights) != 3 or min(weights) < 0:
+            raise ValueError(f"want three weights of 0 or more, got {weights}")
         self.local, self.causal = local, causal
         widths, relu = local.widths, relu_before_sigmoid
         self.differences = nn.ModuleList(Differences(width, relu) for width in widths)
@@ -108,7 +105,7 @@ class PIM(nn.Module):
         self.boundary_head = PyramidHead(widths, channels, 2)
         self.reconstruction_head = PyramidHead(widths, channels, 3)
         self.compactness = compactness
-        self.weights = weights
+        self.weights = tuple(map(float, weights))
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 

@@ -44,12 +44,12 @@ class Weights:
     input: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
-    cells: Mapping[str, Any] = field(default_factory=dict)
     operating_range: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     doubt: float = 0.1
     source: str = ""
     notice: str = ""
+    cells: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     learnt: tuple[str, ...] = ()
 
