@@ -8,8 +8,6 @@ import pytest
 
 from serving import MEDIA, Server
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:  # noqa: ANN401
