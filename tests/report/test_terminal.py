@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from telltale.records import Failure, Finding, Report
-from telltale.report import print_report, print_summary
+from telltale.report import print_report, print_summary, words
 from telltale.report.terminal import bar, spark
 
 Make = Callable[..., Report]
@@ -167,3 +167,11 @@ def test_a_row_of_marks_shows_scores_over_time() -> None:
     assert spark(values, unicode=False) == "0459."
     assert spark([0.0, 1.0, 0.25, math.nan], 2) == "▅▃"  # means of what is known
     assert spark([]) == ""
+
+
+def test_a_note_on_the_heat_map_is_no_reason() -> None:
+    finding = Finding(
+        "a", "the face was forged", 0.5, "can't tell", notes=("too near", "the heat map (x) was …")
+    )
+    assert words.reasons(finding) == ("too near",)
+    assert words.on_map(finding) == ("the heat map (x) was …",)

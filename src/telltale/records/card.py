@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+ON_MAP = "the heat map ("  # begins a note on a map, which is no reason for a verdict
 TESTED = (
-    "the heat map ({method}) was tested: what it marks most pointed the wrong way in "
+    ON_MAP + "{method}) was tested: what it marks most pointed the wrong way in "
     "{violation[0]:.0%} of tests on {pictures} pictures, {by_lot:.0%} for a map drawn by lot"
 )
 DISTRUST = ": don't trust this map"

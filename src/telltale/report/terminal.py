@@ -121,6 +121,8 @@ def _print_finding(finding: Finding, console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
+    if finding.verdict == "can't tell":
+        _row(grid, console, "asked", words.visible(f"whether {finding.claim}"))
     if not math.isnan(finding.score):
         _row(grid, console, "score", words.score_with_interval(finding))
     if not math.isnan(finding.log10_lr):
@@ -133,13 +135,13 @@ def _print_finding(finding: Finding, console: Console) -> None:
         drawn = spark([score for _, score in finding.timeline], unicode=_is_unicode(console))
         told = f"{drawn}  highest {words.score(most)} at {words.duration(moment)}"
         _row(grid, console, "over time", told)
-    if finding.verdict == "can't tell":
-        notes: tuple[str, ...] = finding.notes
-    else:
-        notes = (in_words(finding), *finding.notes)
+    unsure = finding.verdict == "can't tell"
+    notes = words.reasons(finding) if unsure else (in_words(finding), *words.reasons(finding))
     for place, note in enumerate(notes):
-        first = "why" if finding.verdict == "can't tell" else "that is"
+        first = "why" if unsure else "that is"
         _row(grid, console, "" if place else first, words.visible(note))
+    for note in words.on_map(finding):
+        _row(grid, console, "where", words.visible(note))
     console.print(Padding(grid, (0, 0, 0, 4), expand=False))
 
 

@@ -5,6 +5,7 @@ import unicodedata
 
 from telltale.calibrate import strength
 from telltale.records import Explanation, Finding, Report, Verdict
+from telltale.records.card import ON_MAP
 
 # What a claim is about, by a stem of its words; a claim without one is quoted as a whole.
 _NOUNS = (
@@ -22,6 +23,16 @@ _MEASURES = {
 }
 # Marks that reorder the text round them: a name may use them to look like another one.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def reasons(finding: Finding) -> tuple[str, ...]:
+    """The notes that say why, without those on its heat map."""
+    return tuple(note for note in finding.notes if not note.startswith(ON_MAP))
+
+
+def on_map(finding: Finding) -> tuple[str, ...]:
+    """The notes on its heat map."""
+    return tuple(note for note in finding.notes if note.startswith(ON_MAP))
 
 
 def headline(verdict: Verdict, claim: str) -> str:
