@@ -11,9 +11,8 @@ Found (3 seeds, 200 steps; F1 on splices / operations never learnt from): both s
 0.15 ± 0.09, the local one 0.10 ± 0.08 / 0.10 ± 0.07, the global one 0.24 ± 0.09 / 0.36 ± 0.17, that
 without its mask 0.21 ± 0.08 / 0.41 ± 0.06, without PIDA 0.63 ± 0.02 / 0.57 ± 0.05, without
 reconstruction 0.26 ± 0.00 / 0.16 ± 0.08. So none of the paper's parts shows its gain at this size
-and budget: half of what is learnt from is PIDA's, a harder task than splices of whole other
-pictures, and 200 steps do not suffice for both; without it splices are learnt, and what they teach
-carries over. A mask brings nothing here, nor does the reconstruction.
+and budget. Half of what is learnt from is PIDA's, so that splices get half the steps; probably 200
+do not suffice for both. Neither the mask nor the reconstruction brings anything here.
 
 Writes results/pim.json and .png. A run that was stopped goes on with the next seed.
 """
