@@ -177,19 +177,14 @@ def test_5_everything_trainable_learns_and_nothing_frozen_moves(slug: str) -> No
 
 @pytest.mark.parametrize("slug", sorted({*DETECTORS} & {*TRAINABLE}))
 def test_6_learns_eight_items_by_heart(slug: str) -> None:
-    """Within 150 steps, and still 25 steps later."""
     network = tiny(slug)
     given = batch(CARDS[slug].learns_from, side(network))
-    right = 0
-    for step in fit(network, [given] * 175, adam(network, lr=1e-2)):
-        if step.number % 25 == 0:
-            network.eval()
-            with torch.no_grad():
-                logit = network(*(given[word] for word in CARDS[slug].takes)).logit
-            right = right + 1 if torch.equal(logit > 0, given["labels"].bool()) else 0
-            if right == 2:
-                return
-    raise AssertionError("150 steps were not enough")
+    for _ in fit(network, [given] * 150, adam(network, lr=1e-2)):
+        pass
+    network.eval()
+    with torch.no_grad():
+        logit = network(*(given[word] for word in CARDS[slug].takes)).logit
+    assert torch.equal(logit > 0, given["labels"].bool())
 
 
 @pytest.mark.parametrize("slug", TRAINABLE)
