@@ -27,7 +27,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_all_is_well(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["doctor"]) == 0
     out = capsys.readouterr().out
-    for what in ("python", "onnxruntime", "extra video", "weights redness.onnx", "provenance"):
+    for what in ("python", "onnxruntime", "extra provenance", "weights redness.onnx"):
         assert what in out
     assert re.search(r"^ok +self-test +a drawn face found and weighed, [1-9]", out, re.M)
     assert "failed" not in out

@@ -24,10 +24,16 @@ CORE = ("numpy", "pillow", "onnxruntime", "typer", "rich", "jinja2")
 EXTRAS = {  # extra: (modules it brings, what cannot be done without)
     "video": (("av",), "videos cannot be scanned"),
     "heif": (("pi_heif",), "HEIC pictures cannot be scanned"),
+    "provenance": (("c2pa", "cryptography"), "no content credentials (C2PA), no signed reports"),
+    "serve": (("fastapi", "uvicorn", "httpx"), "no web page, no REST API"),
     "train": (
         ("torch", "timm", "accelerate", "safetensors", "cv2", "onnx"),
         "nothing can be trained, exported or forged for tests",
     ),
+    "hdf5": (("h5py",), "WMCA cannot be read"),
+    "language": (("transformers", "matplotlib"), "no vision-language models, no SAM"),
+    "spiking": (("spikingjelly",), "no spiking networks"),
+    "scale": (("ray", "pyarrow"), "no scan over Ray"),
 }
 SIDE = 640  # pixels of the drawn picture
 
@@ -152,7 +158,6 @@ def _scan_a_drawing() -> str:
 
 def _unchecked() -> Iterator[Check]:
     """What no installation of this version checks."""
-    yield Check("provenance", "not here", "signatures (C2PA) are not read by this version")
     yield Check("processor", "not here", "networks run on the CPU; other devices are not tried")
 
 
