@@ -131,7 +131,7 @@ def run(job: Job, cache: Path, weights: Mapping[str, Path]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
-    net = network(job.arm, weights)
+    net = network(job.arm, weights).to(memory_format=torch.channels_last)  # faster on a CPU
     wants = ("images", "labels")
     if job.arm in catalog.cards():
         wants = catalog.card(job.arm).learns_from

@@ -1,9 +1,10 @@
 """What brings ForensicsSAM's accuracy, and what its robustness?
 
-    python experiments/forensics_sam.py             about ten minutes on one core
+    python experiments/forensics_sam.py --dinov2 FILE
 
-A SAM of 64 pixels learns to segment drawn shapes, and is public from then on. Then pictures of
-which a part has another camera's history (**synthetic**, drawn textures), half of them authentic.
+A small SAM (`changed.py`) whose encoder starts as the real DINOv2 ViT-S/14 and learnt to segment
+drawn shapes is public. --dinov2 is a safetensors file of ViT-S/14 under timm's names. Then pictures
+of which a part has another camera's history (**synthetic**, drawn textures), half authentic.
 Arms: the mask decoder alone; with forgery experts (stage 1); with adversary detector and experts
 (stages 2 and 3). Attacks by MI-FGSM on the public encoder, φ = 4, 8 and 16 of
 255. F1 is the plain one.
@@ -19,49 +20,35 @@ Writes results/forensics_sam.json and .png. A run that was stopped goes on with 
 """
 
 import argparse
-import copy
-from itertools import count
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from changed import SIZE, scenes, shapes
-from torch import Tensor, nn
+from changed import public_sam, scenes
+from torch import Tensor
 from toy import RESULTS, Figures, draw, learn, located, over_seeds
 
 from telltale import metrics
-from telltale.nn.contract import Losses
 from telltale.nn.resnets import resnet
-from telltale.nn.sam import Sam, sam
 from telltale.pictures.forensics_sam import ForensicsSAM
 
 ATTACKS = (0, 4, 8, 16)
 
 
-class Segmenting(nn.Module):
-    """A SAM that learns which pixels a drawn shape has."""
-
-    def __init__(self, network: Sam) -> None:
-        super().__init__()
-        self.sam = network
-
-    def loss(self, images: Tensor, masks: Tensor) -> Losses:
-        logits = self.sam.decode(self.sam.encode(images)[0])
-        target = F.interpolate(masks, logits.shape[-2:], mode="nearest")
-        return {"bce": F.binary_cross_entropy_with_logits(logits, target)}
+def attacked(net: ForensicsSAM, images: Tensor) -> dict[int, Tensor]:
+    """The pictures, clean and attacked; the public encoder is what all arms share."""
+    found = {}
+    for strength in ATTACKS:
+        torch.manual_seed(strength)
+        parts = images.split(20)
+        found[strength] = torch.cat([net.attack(it, strength) if strength else it for it in parts])
+    return found
 
 
-def judged(net: ForensicsSAM, images: Tensor, masks: Tensor, gate: bool) -> Figures:
+def judged(net: ForensicsSAM, pictures: dict[int, Tensor], masks: Tensor, gate: bool) -> Figures:
     """F1 and accuracy on clean and attacked pictures, with the detector's gate or always shut."""
     found: Figures = {}
     labels = masks.flatten(1).any(1)
-    for strength in ATTACKS:
-        torch.manual_seed(strength)
-        shown = (
-            torch.cat([net.attack(part, strength) for part in images.split(20)])
-            if strength
-            else images
-        )
+    for strength, shown in pictures.items():
         with torch.no_grad():
             flags = torch.cat([net.attacked(part) for part in shown.split(20)])
             gates = flags if gate else torch.zeros_like(flags)
@@ -79,6 +66,7 @@ def judged(net: ForensicsSAM, images: Tensor, masks: Tensor, gate: bool) -> Figu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dinov2", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=160, help="of stage 1")
     parser.add_argument("--out", type=Path, default=RESULTS / "forensics_sam.json")
@@ -87,31 +75,30 @@ def main() -> None:
     def one_seed(seed: int) -> dict[str, Figures]:
         torch.manual_seed(seed)
         images, masks = scenes(range(400), seed)
-        test = scenes(range(5000, 5080), seed)
-        public = Segmenting(sam("sam_toy", size=SIZE))
-        learn(public, (shapes(1000 * seed + k) for k in count()), args.steps, 1e-3)
+        fresh, truth = scenes(range(5000, 5080), seed)
         rows: dict[str, Figures] = {}
 
         def fresh_network() -> ForensicsSAM:
             torch.manual_seed(seed)
             return ForensicsSAM(
-                copy.deepcopy(public.sam), resnet("resnet_toy"), rank=4, adversary_rank=32
+                public_sam(args.dinov2), resnet("resnet_toy"), rank=4, adversary_rank=32
             )
 
         net = fresh_network()
+        pictures = attacked(net, fresh)
         for expert in net.experts():
             expert.forgery.requires_grad_(False)
         learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
-        rows["decoder alone"] = judged(net, *test, gate=False)
+        rows["decoder alone"] = judged(net, pictures, truth, gate=False)
         net = fresh_network()
         learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
-        rows["+ forgery experts"] = judged(net, *test, gate=False)
+        rows["+ forgery experts"] = judged(net, pictures, truth, gate=False)
         net.enter(2)
         net.train()
         learn(net, located(images, masks, seed + 50, 12), args.steps // 3, 1e-3)
         net.enter(3)
         learn(net, located(images, masks, seed + 90, 12), args.steps // 2, 2e-3)
-        rows["+ adversary experts"] = judged(net, *test, gate=True)
+        rows["+ adversary experts"] = judged(net, pictures, truth, gate=True)
         return rows
 
     result = over_seeds(args.out, {"steps": args.steps}, args.seeds, one_seed)

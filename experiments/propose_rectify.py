@@ -1,9 +1,10 @@
 """What do rectification and forensic cues bring to proposals, as these get worse?
 
-    python experiments/propose_rectify.py           about ten minutes on one core
+    python experiments/propose_rectify.py --dinov2 FILE
 
-A SAM of 64 pixels learns to cut out drawn shapes by their boxes, and is frozen from then on but
-for its mask decoder. Then pictures of textures in which a part has another camera's history
+A small SAM (`changed.py`) whose encoder starts as the real DINOv2 ViT-S/14 and learnt to cut out
+drawn shapes by their boxes is frozen but for its mask decoder. --dinov2 is a safetensors file of
+ViT-S/14 under timm's names. Then pictures of textures in which a part has another camera's history
 (**synthetic**), half of them pristine. Proposals are simulated, none is a language model's: the
 true box jittered by 10 % or by 40 %, or by 10 % but wrong altogether in three of ten; in pristine
 pictures they are boxes anywhere. Arms: the box as SAM cuts it out; moved and judged by the
@@ -16,37 +17,19 @@ Writes results/propose_rectify.json and .png. A run that was stopped goes on wit
 """
 
 import argparse
-import copy
-from itertools import count
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from changed import SIZE, scenes, shapes
-from torch import Tensor, nn
+from changed import SIZE, public_sam, scenes
+from torch import Tensor
 from toy import RESULTS, Figures, draw, learn, located, over_seeds
 
 from telltale import metrics
-from telltale.nn.contract import Losses
 from telltale.nn.regions import box_of, jittered, random_boxes
-from telltale.nn.sam import Sam, at_size, sam
+from telltale.nn.sam import at_size
 from telltale.pictures.propose_rectify import ProposeRectify
 
 QUALITIES = ("10 %", "40 %", "3 of 10 wrong")
-
-
-class Cutting(nn.Module):
-    """A SAM that learns which pixels of a box a drawn shape has."""
-
-    def __init__(self, network: Sam) -> None:
-        super().__init__()
-        self.sam = network
-
-    def loss(self, images: Tensor, masks: Tensor) -> Losses:
-        boxes = jittered(box_of(masks), 0.1, SIZE)
-        logits = self.sam.decode(self.sam.encode(images)[0], boxes)
-        target = F.interpolate(masks, logits.shape[-2:], mode="nearest")
-        return {"bce": F.binary_cross_entropy_with_logits(logits, target)}
 
 
 def proposals(masks: Tensor, quality: str) -> Tensor:
@@ -86,6 +69,7 @@ def judged(net: ProposeRectify, images: Tensor, masks: Tensor, *, rectify: bool)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dinov2", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--out", type=Path, default=RESULTS / "propose_rectify.json")
@@ -95,12 +79,10 @@ def main() -> None:
         torch.manual_seed(seed)
         images, masks = scenes(range(400), seed)
         test = scenes(range(5000, 5120), seed)
-        public = Cutting(sam("sam_toy", size=SIZE))
-        learn(public, (shapes(1000 * seed + k) for k in count()), args.steps, 1e-3)
         rows: dict[str, Figures] = {}
         for enhanced in (False, True):
             torch.manual_seed(seed)
-            net = ProposeRectify(copy.deepcopy(public.sam), channels=12, hidden=48)
+            net = ProposeRectify(public_sam(args.dinov2), channels=12, hidden=48)
             net.enhance.requires_grad_(enhanced)
             learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
             cues = " + cues" if enhanced else ""

@@ -41,7 +41,7 @@ def test_the_context_of_capture_adds_its_question() -> None:
 def test_a_task_names_its_detector() -> None:
     assert load(task="documents").card.slug == "recapture"
     assert load(task="spoof").card.slug == "joint_attacks"
-    assert [it.card.slug for it in detectors()] == ["vit_lora_scl"]  # what a scan asks by itself
+    assert [it.card.slug for it in detectors()] == ["vit_lora_scl", "pim"]  # what a scan asks
     with pytest.raises(ValueError, match="no detector for the task 'document', did you mean"):
         load(task="document")
 

@@ -29,14 +29,21 @@ from telltale.records import (
     Region,
     Report,
     Subject,
+    Verdict,
     Weights,
 )
 
 SCHEMA = json.loads(Path(telltale.report.__file__).with_name("report.schema.json").read_text())
 # Fields of each record by schema version. A new field is a new version: add a line, and never
 # change one that was released.
-FIELDS = {"1": "026749892d27d19e", "2": "00f886b0c478714b", "3": "bcf4f428dc3350fe"}
+FIELDS = {
+    "1": "026749892d27d19e",
+    "2": "00f886b0c478714b",
+    "3": "bcf4f428dc3350fe",
+    "4": "26584f1bd43a0e66",
+}
 
+PICTURE = Subject("a.jpg", "ab", 1, "picture", "JPEG", 2, 2)
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 unit = st.floats(0, 1)
 known = st.one_of(unit, st.just(math.nan))
@@ -87,6 +94,7 @@ def findings(draw: st.DrawFn) -> Finding:
         operating_range=draw(st.dictionaries(words, ranges, max_size=3)),
         limits=tuple(draw(st.lists(words, max_size=2))),
         explanations=tuple(draw(st.lists(explanations, max_size=2))),
+        aside=draw(st.booleans()),
     )
 
 
@@ -151,6 +159,7 @@ def test_equality_sees_a_change_of_each_field() -> None:
         "operating_range": {"c": (0.0, 1.0)},
         "limits": ("c",),
         "explanations": (Explanation("c", np.ones((1, 2), np.float32)),),
+        "aside": True,
     }
     assert set(changes) == set(Finding.__dataclass_fields__)
     for name, value in changes.items():
@@ -159,12 +168,31 @@ def test_equality_sees_a_change_of_each_field() -> None:
         assert Finding.from_json(changed.to_json()) == changed
 
 
-def test_reports_of_before_there_were_several_maps_are_read() -> None:
-    subject = Subject("a.jpg", "ab", 1, "picture", "JPEG", 2, 2)
-    report = Report(subject, (Finding("a", "b", 0.5, "no"),), {}, "now")
-    data = report.to_json() | {"schema": "2"}
-    del data["findings"][0]["explanations"]
+@pytest.mark.parametrize(("schema", "lacks"), [("2", ["explanations", "aside"]), ("3", ["aside"])])
+def test_reports_of_before_are_read(schema: str, lacks: list[str]) -> None:
+    report = Report(PICTURE, (Finding("a", "b", 0.5, "no"),), {}, "now")
+    data = report.to_json() | {"schema": schema}
+    for name in lacks:
+        del data["findings"][0][name]
     assert Report.from_json(data) == report
+
+
+@pytest.mark.parametrize(
+    ("beside", "asked_aside", "says"),
+    [
+        ("no", "can't tell", "no"),
+        ("no", "yes", "yes"),
+        ("can't tell", "no", "can't tell"),
+        ("yes", "can't tell", "yes"),
+        (None, "can't tell", "can't tell"),
+    ],
+)
+def test_a_question_asked_aside_decides_nothing_while_it_cannot_tell(
+    beside: Verdict | None, asked_aside: Verdict, says: Verdict
+) -> None:
+    findings = [Finding("a", "b", 0.6, asked_aside, aside=True)]
+    findings += [] if beside is None else [Finding("c", "d", 0.5, beside)]
+    assert Report(PICTURE, tuple(findings), {}, "now").verdict == says
 
 
 def test_failures_keep_to_the_schema() -> None:

@@ -5,9 +5,11 @@
 
 It learns from photographs that Telltale itself has changed (`telltale.data.synth.splicing`):
 **synthetic** manipulations. Split by photograph. Removal by patches and retouching are never
-trained on. First the stream that reads JPEG's blocks learns alone (`--alone --steps 1200 --batch
-40`), which costs a twentieth of a whole step, then all of the network goes on from it
-(`--start RUN/weights.safetensors --steps 500 --batch 12 --lr 2e-3`). ``NAME_segments.png`` beside
+trained on. First two streams learn alone: what reads JPEG's blocks (`--alone blocks --steps 1200
+--batch 40`, a twentieth of a whole step) and what sees the scene, an EfficientNet-Lite0 that starts
+from its published weights (`--alone scene --steps 1200 --lr 1e-3`). Then all of the network goes on
+from both (`--start BLOCKS/weights.safetensors --start SCENE/weights.safetensors --steps 500
+--batch 12 --lr 1e-3`). ``NAME_segments.png`` beside
 a photograph is a human segmentation: objects for splices. "ship" exports, calibrates on validation
 photographs, measures whole test photographs at several JPEG qualities and sizes, beside the
 classical detectors of benchmarks/classical.py, and writes the card; stopped, it goes on.
@@ -17,26 +19,20 @@ import argparse
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from carriers import efficientnet_lite  # beside this file
 from numpy.typing import NDArray
 from PIL import Image
-from shipping import band, learn, write_weights  # beside this file
+from shipping import band, learn, write_weights
 
 from telltale.data.synth.shapes import blob, object_of
-from telltale.data.synth.splicing import (
-    Changed,
-    change,
-    history,
-    jpeg,
-    removal,
-    sent,
-)
+from telltale.data.synth.splicing import Changed, change, history, jpeg, removal, sent
 
 SIZE, SEED, SIDE = 128, 0, 192  # of small training crops; of what is kept of a changed photograph
 TRAINED = {"splice": 0.45, "copy_move": 0.2, "removal": 0.15, "recompress": 0.1, "pida": 0.1}
@@ -129,8 +125,8 @@ def seen(
     Windows of the full size are sent only.
     """
     if size < SIDE:
-        if rng.random() < 0.1:  # made smaller after the change
-            side = int(rng.integers(size + GRID, SIDE))
+        if rng.random() < 0.3:  # made smaller after the change
+            side = int(rng.integers(size, SIDE))
             pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
             mask = cv2.resize(mask.astype(np.uint8), (side, side), interpolation=0).astype(bool)
         y, x = (int(v) * GRID for v in rng.integers(0, (len(pixels) - size) // GRID + 1, 2))
@@ -196,7 +192,7 @@ def as_batch(made: list[Changed]) -> dict[str, Any]:
 
 
 def stream(data: Crops, count: int, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Endless batches, every other one of whole windows, mirrored and turned round at random.
+    """Endless batches, every other one of whole windows, mirrored at random.
 
     Sides are whole blocks, so that a mirrored JPEG grid is a JPEG grid.
     """
@@ -208,13 +204,13 @@ def stream(data: Crops, count: int, start: int = 0) -> Iterator[dict[str, Any]]:
             len(data.labels), max(2, round(count * (SIZE / size) ** 2)), replace=False
         )
         made = as_batch([seen(data.pixels[k], data.masks[k], size, rng) for k in rows])
-        axes = [axis for axis in (2, 3) if rng.random() < 0.5]
+        axes = [3] if rng.random() < 0.5 else []
         yield made | {name: made[name].flip(axes) for name in ("images", "masks")}
         number += 1
 
 
-def network() -> Any:
-    """PIM on two Swins of 8-pixel patches that see residuals, JPEG's blocks, and Dice as a loss.
+def network(weights: Path) -> Any:
+    """PIM on two Swins of 8-pixel patches that see residuals, JPEG's blocks, scene and Dice.
 
     On colours, with cross entropy alone, so few steps never left "nothing was changed".
     """
@@ -222,16 +218,19 @@ def network() -> Any:
     import torch.nn.functional as F
 
     from telltale.losses import dice
+    from telltale.nn.convnets import convnet
+    from telltale.nn.scene import Scene
     from telltale.nn.swin import swin
     from telltale.pictures.pim import PIM, outline
 
     class Small(PIM):
-        """With ``alone``, JPEG's blocks learn by themselves: a twentieth of the time a picture."""
+        """With ``alone``, a stream learns by itself: JPEG's blocks in a twentieth of the time."""
 
-        alone = False
+        alone = ""
 
         def alone_says(self, images: Any) -> Any:
-            said = self.say(self.blocks(images))
+            one = self.alone == "blocks"
+            said = self.say(self.blocks(images)) if one else self.tell(self.scene(images))
             return said[:, 1:] - said[:, :1]
 
         def loss(self, images: Any, labels: Any, masks: Any) -> dict[str, Any]:
@@ -239,8 +238,8 @@ def network() -> Any:
             if self.alone:
                 logits = self.alone_says(images)
                 return {
-                    "blocks": F.binary_cross_entropy_with_logits(logits, shares),
-                    "blocks dice": 0.5 * dice(logits, shares)[labels > 0].sum() / len(labels),
+                    self.alone: F.binary_cross_entropy_with_logits(logits, shares),
+                    "dice": 0.5 * dice(logits, shares)[labels > 0].sum() / len(labels),
                 }
             maps = self.inspect(images)
             edge = F.max_pool2d(outline(masks), 8)[:, 0]
@@ -260,12 +259,13 @@ def network() -> Any:
         swin("swin_coarse", causal=True, **stem),
         channels=24,
         blocks=BLOCKS,
-    )
+        scene=Scene(convnet("tf_efficientnet_lite0", weights)),
+    ).to(memory_format=torch.channels_last)
     with torch.no_grad():  # standard normal weights hardly move in so few steps
         for level in net.differences:
             for weight in (level.central, level.radial):
                 weight.mul_((9 * weight.shape[1]) ** -0.5)
-        net.mask_head.out.weight.mul_(0.1)  # what the blocks learnt alone is said at first
+        net.mask_head.out.weight.mul_(0.1)  # what was learnt alone is said at first
     return net
 
 
@@ -275,8 +275,8 @@ class Plan(NamedTuple):
     steps: int
     lr: float
     batch: int
-    alone: bool  # JPEG's blocks by themselves
-    start: Path | None  # weights of a run of the blocks alone
+    alone: str  # a stream by itself: "blocks" or "scene"
+    start: Sequence[Path]  # weights of runs of streams alone
 
 
 def train(folders: list[Path], cache: Path, run: Path, plan: Plan) -> None:
@@ -284,7 +284,7 @@ def train(folders: list[Path], cache: Path, run: Path, plan: Plan) -> None:
     import torch
 
     torch.manual_seed(SEED)
-    check, net = crops(folders, cache, "val"), network()
+    check, net = crops(folders, cache, "val"), network(efficientnet_lite(cache))
     net.alone = plan.alone
     batches = _checks(check)
 
@@ -312,8 +312,8 @@ def train(folders: list[Path], cache: Path, run: Path, plan: Plan) -> None:
     state, log = run / "progress.safetensors", run / "steps.jsonl"
     start = len(log.read_text().splitlines()) if state.exists() else 0
     data = crops(folders, cache, "train")
-    if plan.start is not None and not start:
-        _begin(net, plan.start)
+    for path in () if start else plan.start:
+        _begin(net, path)
     learn(
         net,
         stream(data, plan.batch, start),
@@ -333,10 +333,12 @@ def _checks(check: Crops) -> list[dict[str, Any]]:
 
 
 def _begin(net: Any, start: Path) -> None:
-    """Start from what the blocks' stream learnt alone."""
+    """Start from what a stream learnt alone: the one of which the run's log tells."""
     from safetensors.torch import load_file
 
-    weights = {k: v for k, v in load_file(start).items() if k.startswith(("blocks.", "say."))}
+    first = json.loads((start.parent / "steps.jsonl").read_text().partition("\n")[0])
+    parts = ("blocks.", "say.") if "blocks" in first else ("scene.", "tell.")
+    weights = {k: v for k, v in load_file(start).items() if k.startswith(parts)}
     net.load_state_dict(weights, strict=False)
 
 
@@ -470,7 +472,7 @@ def f1_of(answers: list[Answer]) -> list[float]:
     return [round(float(v), 4) for v in (each.mean(), *np.quantile(draws, (0.025, 0.975)))]
 
 
-def exported(run: Path, out: Path, offset: float) -> float:
+def exported(run: Path, cache: Path, out: Path, offset: float) -> float:
     """Write the network as ONNX, its maps ``offset`` nats lower; the difference from torch."""
     import torch
 
@@ -487,12 +489,12 @@ def exported(run: Path, out: Path, offset: float) -> float:
             found = self.net(images)
             return Evidence(found.logit - offset, found.mask - offset)
 
-    net = network()
+    net = network(efficientnet_lite(cache))
     fit.restore(net, run / "weights.safetensors")
     return export_onnx(Lower(net.eval()).eval(), out, size=TILE, grid=TILE // 8)
 
 
-def ship(folders: list[Path], run: Path, most: int) -> None:
+def ship(folders: list[Path], cache: Path, run: Path, most: int) -> None:
     """Export, calibrate on validation photographs, measure on test photographs, write the card."""
     from telltale import metrics
     from telltale.calibrate import fit as calibrate
@@ -500,11 +502,11 @@ def ship(folders: list[Path], run: Path, most: int) -> None:
     from telltale.engine import sha256, weights_folder
 
     raw = run / "pim_raw.onnx"
-    exported(run, raw, 0.0)
+    exported(run, cache, raw, 0.0)
     seen = checked(raw, folders)
     offset, share = best_level(seen)
     target = weights_folder() / "pim.onnx"
-    worst = exported(run, target, offset)
+    worst = exported(run, cache, target, offset)
     logits = np.array([strongest(it.found - offset) for it in seen])
     labels = np.array([int(bool(it.kind)) for it in seen])
     line = calibrate(logits, labels, np.array([it.source for it in seen]))
@@ -649,15 +651,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=10, help="crops of 128 pixels a step")
-    parser.add_argument("--alone", action="store_true", help="JPEG's blocks by themselves")
-    parser.add_argument("--start", type=Path, help="weights.safetensors of an --alone run")
+    parser.add_argument("--alone", choices=("blocks", "scene"), default="", help="one stream only")
+    parser.add_argument(
+        "--start", type=Path, action="append", default=[], help="weights of an --alone run"
+    )
     parser.add_argument("--most", type=int, default=1000, help="test photographs to measure on")
     args = parser.parse_args()
     if args.what == "train":
         plan = Plan(args.steps, args.lr, args.batch, args.alone, args.start)
         train(args.photos, args.cache, args.run, plan)
     else:
-        ship(args.photos, args.run, args.most)
+        ship(args.photos, args.cache, args.run, args.most)
 
 
 if __name__ == "__main__":

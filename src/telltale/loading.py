@@ -144,7 +144,7 @@ def _of_run(folder: Path, threads: int) -> "Detector":
 
 
 def asked(task: str | None, context: str | None = None) -> "list[Card]":
-    """The methods with shipped weights that answer a task, or "all" of them.
+    """The methods with shipped weights that answer a task, or "all"; those asked aside last.
 
     By default those that a scan asks.
 
@@ -158,6 +158,7 @@ def asked(task: str | None, context: str | None = None) -> "list[Card]":
     from telltale.catalog import cards, nearest
 
     ready = [card for card in cards().values() if card.verb == "detect" and card.weights]
+    ready.sort(key=lambda card: card.aside)
     if not ready:
         raise ValueError("no method ships weights in this installation; reinstall telltale-vision")
     known = dict.fromkeys(name for card in ready for name in card.contexts)

@@ -94,8 +94,8 @@ def test_published_trunks_have_two_levels(name: str, images: Tensor) -> None:
 
     model = timm.create_model(name, pretrained=False, num_classes=0)
     trunk = ConvNet(Features(model), int(model.num_features), 64)
-    finer, coarser = trunk.last_two(images)
-    assert (finer.shape[1], coarser.shape[1]) == trunk.widths
+    finer, coarser = trunk.levels(images, 2)
+    assert (finer.shape[1], coarser.shape[1]) == trunk.widths[-2:]
     assert finer.shape[-1] == 2 * coarser.shape[-1] == 2
 
 

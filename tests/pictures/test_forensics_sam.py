@@ -2,12 +2,14 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale import metrics
 from telltale.losses import dice
 from telltale.nn.resnets import resnet
-from telltale.nn.sam import SHAPES, Sam, sam
+from telltale.nn.sam import SHAPES, Sam, sam, start_from
+from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD, Shape, ViT
 from telltale.pictures.forensics_sam import (
     AdversaryDetector,
     Expert,
@@ -290,6 +292,36 @@ def test_weights_come_from_a_folder(tmp_path: object) -> None:
         assert torch.equal(ours.mask_decoder.state_dict()[name], weight)
     with pytest.raises(ValueError, match="not a sam_toy"):
         sam("sam_toy", weights=str(tmp_path))
+
+
+def test_an_encoder_starts_as_a_vits_blocks() -> None:
+    torch.manual_seed(0)
+    vit = ViT(Shape(16, 3, 2, 8, 32, 0.5, IMAGENET_MEAN, IMAGENET_STD)).eval()
+    for name, weight in vit.blocks.named_parameters():
+        if name.endswith(("gamma", "bias")):
+            nn.init.normal_(weight)
+    ours = sam("sam_tiny").eval()
+    start_from(ours, vit)
+    with torch.no_grad():
+        window = vit.start(images())[:, 1:].view(2, 4, 4, 16)[:, :2, :2]
+        tokens = vit.blocks[0](window.flatten(1, 2))
+        first = ours.blocks[0](
+            ours.vision_encoder.patch_embed((images() - ours.mean) / ours.std)
+            + ours.vision_encoder.pos_embed
+        )
+    # Block 0 attends in windows of 2 by 2 patches.
+    torch.testing.assert_close(first[:, :2, :2].flatten(1, 2), tokens)
+    with pytest.raises(ValueError, match="want a ViT of SamShape"):
+        start_from(ours, ViT(Shape(16, 3, 2, 8, 32)))
+
+
+def test_a_random_sam_tells_places_apart_and_neighbours_are_alike() -> None:
+    torch.manual_seed(0)
+    places = sam("sam_toy").positions()[0].flatten(1)  # (C, g²)
+    alike = F.cosine_similarity(places[:, :, None], places[:, None], dim=0)
+    side = int(len(alike) ** 0.5)
+    near = alike.diagonal(1)[[k for k in range(side**2 - 1) if (k + 1) % side]].mean()
+    assert near > alike.mean() + 0.5
 
 
 def test_wrong_settings_are_named() -> None:

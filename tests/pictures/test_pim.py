@@ -1,10 +1,15 @@
 import math
+from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from telltale.nn.convnets import convnet
 from telltale.nn.pyramid import PyramidHead, pooled
+from telltale.nn.scene import Scene
 from telltale.nn.swin import swin
 from telltale.pictures.pim import PIM, Differences, LearnedWeighting, compactness, outline, rings
 
@@ -225,3 +230,27 @@ def test_blocks_of_jpeg_join_the_fused_maps_and_change_nothing_else() -> None:
     terms = net.train().loss(images, torch.tensor([0, 1]), torch.ones(2, 1, 56, 56))
     terms["mask"].backward()
     assert all(weight.grad is not None for weight in net.blocks.parameters())
+
+
+def test_a_scene_joins_the_mask_and_changes_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("mobilenetv3_small_050", num_classes=0)
+    save_file(model.state_dict(), tmp_path / "trunk.safetensors")
+    scene = Scene(convnet("mobilenetv3_small_050", tmp_path / "trunk.safetensors"), 8)
+    net = PIM(swin("swin_toy"), swin("swin_toy", causal=True), channels=8, scene=scene).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert scene(images).shape == (2, 8, 8, 8)
+        maps, fused, told = net.inspect(images), net.seen(images)[0], net.seen(images)[2]
+        torch.testing.assert_close(maps.mask, net.mask_head(fused) + told)
+        torch.testing.assert_close(maps.boundary, net.boundary_head(fused))
+        for one, other in zip(fused, net.features(net.normalised(images))[0], strict=True):
+            torch.testing.assert_close(one, other)
+    terms = net.train().loss(images, torch.tensor([0, 1]), torch.ones(2, 1, 64, 64))
+    terms["mask"].backward()
+    used = [p for n, p in scene.named_parameters() if "conv_head" not in n]
+    assert all(weight.grad is not None for weight in used)
+    with pytest.raises(ValueError, match="want a Scene"):
+        tiny(scene=nn.Identity())
+    with pytest.raises(ValueError, match="want a convnet of 4 stages"):
+        Scene(convnet("conv_toy"))

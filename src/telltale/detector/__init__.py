@@ -286,7 +286,7 @@ class Detector:
 
     def _terms(self) -> dict[str, Any]:
         """What was in force when the verdict was reached."""
-        return {**self.weights.in_force(), "limits": self.card.limits}
+        return {"limits": self.card.limits, "aside": self.card.aside} | self.weights.in_force()
 
     def _again(self, pixels: Pixels, subject: Subject) -> dict[str, float]:
         """The log-odds of a subject after each degradation of its surroundings."""

@@ -12,10 +12,14 @@ _WHY = (
 )
 
 
+_ASIDE = "while it can't tell, the verdict on the file rests on the other findings"
+
+
 def joined(findings: Iterable[Finding], tasks: Mapping[str, str]) -> list[Finding]:
     """Findings, with maps of local changes withdrawn where the picture is a copy of a picture.
 
-    A recapture lays its own noise, moiré and compression over all that was there before.
+    A recapture lays its own noise, moiré and compression over all that was there before. One that
+    is asked aside and cannot tell says that others decide, if there are any.
 
     Args:
         findings: Of one file.
@@ -23,9 +27,11 @@ def joined(findings: Iterable[Finding], tasks: Mapping[str, str]) -> list[Findin
     """
     findings = list(findings)
     copied = any(f.verdict == "yes" and tasks.get(f.slug) in RECAPTURES for f in findings)
-    return [
-        replace(finding, verdict="can't tell", notes=(_WHY, *finding.notes))
-        if copied and tasks.get(finding.slug) == "tampering"
-        else finding
-        for finding in findings
-    ]
+    found = []
+    for finding in findings:
+        if copied and tasks.get(finding.slug) == "tampering":
+            finding = replace(finding, verdict="can't tell", notes=(_WHY, *finding.notes))
+        if finding.aside and finding.verdict == "can't tell" and len(findings) > 1:
+            finding = replace(finding, notes=(*finding.notes, _ASIDE))
+        found.append(finding)
+    return found

@@ -18,6 +18,7 @@ from PIL import Image
 from telltale import metrics
 from telltale.data.manifest import Row, read_manifest
 from telltale.data.pictures import mask_of
+from telltale.detector.located import localises, map_of
 from telltale.evaluate.tables import write_text
 from telltale.media import read_picture
 
@@ -53,12 +54,12 @@ def judge_maps(
     rows = [row for row in read_manifest(data).rows if not row.label or row.mask is not None]
     if not any(row.label for row in rows):
         raise ValueError(f"{data}: no changed picture with a mask to compare with")
-    map_of = _map_of(what)
+    look = _looking(what)
     changed: list[tuple[Map, Any]] = []
     sources, alarms, clean = [], [], []
     for row in track(rows, len(rows)):
         mask = _mask(row)
-        found = _resized(map_of(row), mask.shape)
+        found = _resized(look(row), mask.shape)
         if mask.any():
             changed.append((found, mask))
             sources.append(row.source)
@@ -101,7 +102,7 @@ def _interval(values: list[float], sources: list[str]) -> tuple[float, float, fl
     return (value, value, value) if low is None or high is None else (value, low, high)
 
 
-def _map_of(what: str) -> Callable[[Row], Map]:
+def _looking(what: str) -> Callable[[Row], Map]:
     folder = Path(what)
     if folder.is_dir() and not (folder / "run.json").exists():
         stems: dict[str, Path] = {}
@@ -121,14 +122,10 @@ def _map_of(what: str) -> Callable[[Row], Map]:
     from telltale.loading import load
 
     detector: Detector = load(what)
-
-    def ask(row: Row) -> Map:
-        (finding, *_) = detector.detect(row.path, survival=False)
-        if finding.heatmap is None:
-            raise ValueError(f"{what}: gives no map of {row.path}; name a method that localises")
-        return np.asarray(finding.heatmap, np.float64)
-
-    return ask
+    if not localises(detector):
+        raise ValueError(f"{what}: gives no map of a picture; name a method that localises")
+    # A finding's heat map has 256 steps; this one has all of them.
+    return lambda row: np.asarray(map_of(detector, read_picture(row.path).pixels), np.float64)
 
 
 def _mask(row: Row) -> NDArray[np.bool_]:

@@ -39,7 +39,7 @@ class PyramidCNN(nn.Module):
         if width < 1 or mask_weight < 0:
             raise ValueError(f"want width ≥ 1 and mask_weight ≥ 0, got {width} and {mask_weight}")
         self.backbone = backbone
-        finer, coarser = backbone.widths
+        finer, coarser = backbone.widths[-2:]
         self.across = nn.Conv2d(finer, width, 1)
         self.down = nn.Conv2d(coarser, width, 1)
         self.head = nn.Conv2d(width, 1, 1)
@@ -71,7 +71,7 @@ class PyramidCNN(nn.Module):
 
     def cells(self, images: Tensor) -> Tensor:
         """Log-odds of "forged" for each cell (B, 1, h, w)."""
-        finer, coarser = self.backbone.last_two(want_images(images))
+        finer, coarser = self.backbone.levels(want_images(images), 2)
         lifted = F.interpolate(self.down(coarser), size=finer.shape[-2:], mode="nearest")
         found: Tensor = self.head(F.relu(self.across(finer) + lifted))
         return found

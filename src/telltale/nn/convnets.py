@@ -36,7 +36,7 @@ class ConvNet(nn.Module):
     """Images (B, 3, S, S), float sRGB in [0, 1], to maps (B, C, H, W); ``width`` is C.
 
     Args:
-        body: From normalised images to maps; with ``last_two`` and ``widths``, as here.
+        body: From normalised images to maps; with ``levels`` and ``widths``, as here.
         width: C.
         size: Side in pixels that the weights were trained on.
         mean: Of their pixels, for each colour.
@@ -65,16 +65,19 @@ class ConvNet(nn.Module):
         maps: Tensor = self.body(self.normalise(images))
         return maps
 
-    def last_two(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map before the trunk's last halving, and its last one but for a head's layers."""
-        finer, coarser = self.body.last_two(self.normalise(images))  # type: ignore[operator]
-        return finer, coarser
+    def levels(self, images: Tensor, count: int) -> list[Tensor]:
+        """The maps before the trunk's last halvings and its last one, ``count`` in all.
+
+        They are those of its stages: a head's layers after the last one are left out.
+        """
+        maps: list[Tensor] = self.body.levels(self.normalise(images), count)  # type: ignore[operator]
+        return maps
 
     @property
-    def widths(self) -> tuple[int, int]:
-        """Channels of :meth:`last_two`."""
-        finer, coarser = self.body.widths  # type: ignore[misc]
-        return finer, coarser
+    def widths(self) -> tuple[int, ...]:
+        """Channels of all :meth:`levels`, the finest first."""
+        widths: tuple[int, ...] = self.body.widths  # type: ignore[assignment]
+        return widths
 
     def normalise(self, images: Tensor) -> Tensor:
         return (want_images(images) - self.mean) / self.std
@@ -137,14 +140,13 @@ class Features(nn.Module):
         maps: Tensor = self.model.forward_features(x)  # type: ignore[operator]
         return maps
 
-    def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        finer, coarser = self.model.forward_intermediates(x, indices=2, intermediates_only=True)  # type: ignore[operator]
-        return finer, coarser
+    def levels(self, x: Tensor, count: int) -> list[Tensor]:
+        maps = self.model.forward_intermediates(x, indices=count, intermediates_only=True)  # type: ignore[operator]
+        return list(maps)
 
     @property
-    def widths(self) -> tuple[int, int]:
-        finer, coarser = (level["num_chs"] for level in self.model.feature_info[-2:])  # type: ignore[index]
-        return finer, coarser
+    def widths(self) -> tuple[int, ...]:
+        return tuple(level["num_chs"] for level in self.model.feature_info)  # type: ignore[union-attr]
 
 
 class ToyBody(nn.Module):
@@ -163,10 +165,10 @@ class ToyBody(nn.Module):
 
     widths = (48, 64)
 
-    def last_two(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def levels(self, x: Tensor, count: int) -> list[Tensor]:
         halved = 3 * LAST_HALVING  # three modules a convolution
         finer = self.layers[:halved](torch.cat([x, TOY_GAIN * high_pass(x)], dim=1))
-        return finer, self.layers[halved:](finer)
+        return [finer, self.layers[halved:](finer)][-count:]
 
 
 class TextureBody(nn.Module):

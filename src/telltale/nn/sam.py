@@ -3,8 +3,9 @@
     images → patches → blocks (in windows, some global) → neck → embedding (B, C, g, g)
     embedding, boxes → mask decoder → log-odds (B, 1, 4g, 4g)
 
-Source: Kirillov et al., "Segment Anything", ICCV 2023, arXiv:2304.02643. ``sam_toy`` and
-``sam_tiny`` are ours, for a CPU.
+Source: Kirillov et al., "Segment Anything", ICCV 2023, arXiv:2304.02643. ``sam_small``,
+``sam_toy`` and ``sam_tiny`` are ours, for a CPU; the first is for the blocks of a ViT-S/14
+(:func:`start_from`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale.nn.contract import want_images
-from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD
+from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD, LayerScale, ViT
 
 if TYPE_CHECKING:
     from transformers import SamModel
@@ -39,6 +40,7 @@ SHAPES: Mapping[str, SamShape] = {
     "sam_vit_b": SamShape(),
     "sam_vit_l": SamShape(1024, 24, 16, (5, 11, 17, 23)),
     "sam_vit_h": SamShape(1280, 32, 16, (7, 15, 23, 31)),
+    "sam_small": SamShape(384, 4, 6, (1, 3), 112, 14, 4, 64),
     "sam_toy": SamShape(96, 6, 4, (2, 5), 128, 8, 4, 32),
     "sam_tiny": SamShape(16, 2, 2, (1,), 32, 8, 2, 16),
 }
@@ -139,13 +141,26 @@ def sam(name: str, weights: str | Path | None = None, *, size: int | None = None
     if shape.size % shape.patch:
         raise ValueError(f"{name}: want a size that {shape.patch} divides, got {shape.size}")
     if weights is None:
-        return Sam(SamModel(config_of(shape)), shape)
+        return Sam(_begun(SamModel(config_of(shape))), shape)
     model = SamModel.from_pretrained(str(weights), attn_implementation="eager")
     vision: Any = model.config.vision_config
     got = vision.hidden_size, vision.num_hidden_layers, vision.image_size
     if got != (shape.width, shape.depth, shape.size):
         raise ValueError(f"{weights}: not a {name}: width, depth and size are {got}")
     return Sam(model, shape)
+
+
+def _begun(model: "SamModel") -> "SamModel":
+    """Prompts and decoder start as SAM's own do: as PyTorch's layers, embeddings with deviation 1.
+
+    With transformers' 0.02 a narrow decoder says next to nothing, and hundreds of steps change
+    little of it.
+    """
+    for part in (model.prompt_encoder, model.mask_decoder):
+        for module in part.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+                module.reset_parameters()
+    return model
 
 
 def config_of(shape: SamShape) -> Any:  # noqa: ANN401  # transformers' SamConfig
@@ -179,8 +194,54 @@ def config_of(shape: SamShape) -> Any:  # noqa: ANN401  # transformers' SamConfi
         },
         initializer_range=0.02,
     )
+    # SAM's positions start with a deviation of 1. Transformers' width / 2 makes them noise in which
+    # no place is near another, so that no box is ever understood.
+    vision: Any = made.vision_config
+    vision.scale = 1.0
     made._attn_implementation = "eager"
     return made
+
+
+def start_from(network: Sam, vit: ViT) -> None:
+    """Begin a SAM's encoder as a ViT's first blocks; its neck and decoder stay as they are.
+
+    SAM has no class token, and its windows are new to a ViT: it has to get used to them.
+
+    Args:
+        network: Of the ViT's width, patch, side and heads, and no deeper.
+        vit: With ImageNet's mean and deviation, as DINOv2's.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    own, theirs = network.shape, vit.shape
+    want = own.width, own.heads, own.patch, own.size, IMAGENET_MEAN, IMAGENET_STD
+    got = theirs.width, theirs.heads, theirs.patch, theirs.size, theirs.mean, theirs.std
+    if want != got or own.depth > theirs.depth:
+        raise ValueError(f"want a ViT of {own}, with ImageNet's mean and deviation, got {theirs}")
+    encoder: Any = network.vision_encoder
+    encoder.patch_embed.projection.load_state_dict(vit.patch_embed.proj.state_dict())
+    with torch.no_grad():
+        encoder.pos_embed.copy_(vit.pos_embed[:, 1:].view_as(encoder.pos_embed))
+        for layer, block in zip(encoder.layers, vit.blocks, strict=False):
+            _copy(layer, block)
+
+
+def _copy(layer: Any, block: Any) -> None:  # noqa: ANN401  # transformers' layer, a ViT's Block
+    """A ViT's block, its gains multiplied into the weights before them."""
+    for ours, found in (
+        (layer.layer_norm1, block.norm1),
+        (layer.attn.qkv, block.attn.qkv),
+        (layer.attn.proj, block.attn.proj),
+        (layer.layer_norm2, block.norm2),
+        (layer.mlp.lin1, block.mlp.fc1),
+        (layer.mlp.lin2, block.mlp.fc2),
+    ):
+        ours.load_state_dict(found.state_dict())
+    for ours, scale in ((layer.attn.proj, block.ls1), (layer.mlp.lin2, block.ls2)):
+        if isinstance(scale, LayerScale):
+            ours.weight.mul_(scale.gamma[:, None])
+            ours.bias.mul_(scale.gamma)
 
 
 def at_size(logits: Tensor, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ Assumed: the boundary's target is dilation less erosion of the mask by a cross o
 networks start at random or from ImageNet's Swin-T (the authors start from one pretrained on
 ADE20K); the picture's score is the largest log-odds of its map.
 Departures: ``relu_before_sigmoid`` and ``compactness="sum"`` are the authors' code; the paper has
-no ReLU, and squares of the boundary ("squares"). ``blocks`` adds a stream of our own.
+no ReLU, and squares of the boundary ("squares"). ``blocks`` and ``scene`` add streams of our own.
 """
 
 import math
@@ -31,6 +31,7 @@ from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.difference import central, kernel
 from telltale.nn.jpeg_blocks import BLOCK, JpegBlocks
 from telltale.nn.pyramid import PyramidHead, resized
+from telltale.nn.scene import Scene
 from telltale.nn.swin import Swin, levels_fit
 from telltale.nn.vit import IMAGENET_MEAN, IMAGENET_STD
 
@@ -58,6 +59,8 @@ class PIM(nn.Module):
         blocks: Channels of a third stream, :class:`telltale.nn.jpeg_blocks.JpegBlocks`, whose map
             joins the mask, and the fused ones of levels whose cells are 8 pixels or more; 0 leaves
             it out, as in the paper.
+        scene: A fourth stream, :class:`telltale.nn.scene.Scene`, whose map joins the mask; None
+            leaves it out, as in the paper.
         weights: λ₁ of the boundary, λ₂ of compactness, λ₃ of the reconstruction.
 
     Raises:
@@ -77,6 +80,7 @@ class PIM(nn.Module):
         relu_before_sigmoid: bool = True,
         compactness: str = "sum",
         blocks: int = 0,
+        scene: nn.Module | None = None,
         weights: Sequence[float] = (1.0, 0.001, 0.1),
     ) -> None:
         super().__init__()
@@ -90,6 +94,8 @@ class PIM(nn.Module):
                 f"want two of the same widths, channels of 1 or more and a compactness of "
                 f"{COMPACTNESS}, got {local.widths}, {causal.widths}, {channels}, {compactness!r}"
             )
+        if scene is not None and not isinstance(scene, Scene):
+            raise ValueError(f"want a Scene of telltale.nn.scene, got {type(scene).__name__}")
         if len(weights) != 3 or min(weights) < 0:
             raise ValueError(f"want three weights of 0 or more, got {weights}")
         self.local, self.causal = local, causal
@@ -100,6 +106,8 @@ class PIM(nn.Module):
         self.strides = [local.shape.patch << level for level in range(len(widths))]
         joined = [n for n, stride in zip(widths, self.strides, strict=True) if stride >= BLOCK]
         self.say = nn.Conv2d(blocks, 2, 1) if blocks else nn.Identity()
+        self.scene = scene
+        self.tell = nn.Conv2d(scene.width, 2, 1) if isinstance(scene, Scene) else nn.Identity()
         self.joins = nn.ModuleList(nn.Conv2d(blocks, n, 1) for n in joined if blocks)
         self.mask_head = PyramidHead(widths, channels, 2)
         self.boundary_head = PyramidHead(widths, channels, 2)
@@ -157,13 +165,16 @@ class PIM(nn.Module):
     def seen(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | float]:
         """The levels' maps for the heads, those of the causal stream, what is added to the mask."""
         fused, looked_back = self.features(self.normalised(images))
+        said: Tensor | float = 0.0
+        if self.scene is not None:
+            said = resized(self.tell(self.scene(images)), fused[0])
         if self.blocks is None:
-            return fused, looked_back, 0.0
+            return fused, looked_back, said
         found = self.blocks(images)
         for level, join in enumerate(self.joins, len(fused) - len(self.joins)):
             pooled = F.avg_pool2d(found, self.strides[level] // BLOCK)
             fused[level] = fused[level] + join(pooled)
-        return fused, looked_back, resized(self.say(found), fused[0])
+        return fused, looked_back, said + resized(self.say(found), fused[0])
 
     def features(self, normalised: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The fused maps of all levels, and those of the stream that only looks back."""

@@ -96,6 +96,7 @@ class Card:
         tiny: Settings of a model that trains in seconds.
         task: What ``--task`` calls its question: "faces", "spoof", "documents" …
         asked: Whether a scan without ``--task`` asks it, if weights are shipped.
+        aside: Whether a report's verdict rests on the other findings while it cannot tell.
         contexts: Ways in which a picture was taken that make a scan ask it all the same: "selfie",
             "document".
     """
@@ -115,6 +116,7 @@ class Card:
     weights: tuple[Weights, ...] = ()
     task: str = ""
     asked: bool = True
+    aside: bool = False
     contexts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

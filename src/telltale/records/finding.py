@@ -101,6 +101,7 @@ class Finding:
         limits: What the method cannot see or was not trained for, in words.
         explanations: Maps side by side, the one that is ``heatmap`` first; empty if it was not
             asked for more than one.
+        aside: Whether, while it cannot tell, a report's verdict rests on the other findings.
     """
 
     slug: str
@@ -121,6 +122,7 @@ class Finding:
     operating_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     explanations: tuple[Explanation, ...] = ()
+    aside: bool = False
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:

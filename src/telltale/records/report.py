@@ -9,8 +9,9 @@ from telltale.records.finding import Finding, Verdict
 from telltale.records.form import as_json
 from telltale.records.observation import Observation
 
-SCHEMA_VERSION = "3"
-READABLE = ("1", "2", SCHEMA_VERSION)  # the first knew no observations, the second one map
+SCHEMA_VERSION = "4"
+# The first knew no observations, the second one map, the third no question asked aside.
+READABLE = ("1", "2", "3", SCHEMA_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,10 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The gravest of the findings: "yes" before "can't tell" before "no"."""
+        """The gravest of the findings: "yes" before "can't tell" before "no".
+
+        One that is asked aside and cannot tell does not count beside others.
+        """
         gravest = self.gravest
         return "can't tell" if gravest is None else gravest.verdict
 
@@ -77,8 +81,9 @@ class Report:
     def gravest(self) -> Finding | None:
         """The finding that the report's verdict rests on: of the gravest, the highest score."""
         order: tuple[Verdict, ...] = ("no", "can't tell", "yes")
+        counts = [f for f in self.findings if not (f.aside and f.verdict == "can't tell")]
         return max(
-            self.findings,
+            counts or self.findings,
             key=lambda f: (order.index(f.verdict), -1 if math.isnan(f.score) else f.score),
             default=None,
         )
