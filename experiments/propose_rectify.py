@@ -11,7 +11,12 @@ pictures they are boxes anywhere. Arms: the box as SAM cuts it out; moved and ju
 rectifier first; SAM's embedding enhanced by forensic cues; both. "Called" is the share of pristine
 pictures in which more than one pixel in a hundred is called.
 
-Not run to the end yet: no figures are claimed.
+Found (3 seeds, 160 steps; F1 with boxes jittered by 10 %, by 40 %, 3 of 10 wrong / pristine
+pictures called, likewise): the box 0.78, 0.62, 0.56 / 0.92, 0.97, 0.96; rectified 0.77, 0.55,
+0.56 / 0, 0, 0; with cues 0.80 ± 0.03, 0.69 ± 0.08, 0.60 ± 0.05 / 0.77, 0.86, 0.79; both 0.80 ±
+0.03, 0.62 ± 0.12, 0.57 ± 0.01 / 0, 0, 0. So rectification rejects what is pristine, as expected,
+and cues raise F1, the more the worse the boxes. It does not raise F1 where the boxes are poor: it
+also rejects true boxes that were jittered by 40 %.
 
 Writes results/propose_rectify.json and .png. A run that was stopped goes on with the next seed.
 """

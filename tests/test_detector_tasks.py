@@ -12,7 +12,9 @@ from telltale.data.synth.camera import draw_camera
 from telltale.data.synth.pages import page
 from telltale.data.synth.recapture import attacked, bona_fide
 from telltale.detector import Detector
+from telltale.detector.joined import joined
 from telltale.loading import detectors, load, task_of
+from telltale.records import Finding
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +93,11 @@ def test_all_tasks_are_asked_of_one_file_each_by_one_method() -> None:
         load(task="all")
     with pytest.raises(ValueError, match="want one task"):
         detectors("pim", task="all")
+
+
+def test_one_that_is_asked_aside_says_that_others_decide() -> None:
+    sure, unsure = Finding("a", "b", 0.1, "no"), Finding("c", "d", 0.5, "can't tell", aside=True)
+    assert "rests on the other findings" in joined([sure, unsure], {})[1].notes[-1]
+    assert joined([unsure], {}) == [unsure]
+    certain = Finding("c", "d", 0.9, "yes", aside=True)
+    assert joined([sure, certain], {}) == [sure, certain]

@@ -289,3 +289,14 @@ def test_several_detectors_are_asked_in_turn(pictures: Path, detector: Detector)
     once = scan(path, detector=detector, survival=False)
     assert len(report.findings) == 2 * len(once.findings)
     assert report.made_with["method"] == "redness, redness"
+
+
+def test_of_a_picture_two_questions_are_asked_and_of_a_video_one(
+    pictures: Path, tmp_path: Path
+) -> None:
+    found = scan(pictures / "a_red.png", survival=False).findings
+    assert {it.slug: it.aside for it in found} == {"vit_lora_scl": False, "pim": True}
+    assert found[-1].slug == "pim"
+    assert found[-1].heatmap is not None
+    video = scan(save_video(tmp_path / "a.mp4", 30))
+    assert {it.slug for it in video.findings} == {"vit_lora_scl"}

@@ -195,10 +195,15 @@ def quantise(full: Path, small: Path) -> None:
     part.replace(small)
 
 
-def halve(full: Path, small: Path) -> None:
+def halve(full: Path, small: Path, *, least: int = 1024) -> None:
     """Write a form whose large weights are stored as float16 and used as float32.
 
     It is half the size, computes like the full one, and loads on any ONNX Runtime.
+
+    Args:
+        full: The file to read.
+        small: The file to write.
+        least: Values of a tensor from which on it counts as large.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -206,7 +211,7 @@ def halve(full: Path, small: Path) -> None:
     model = onnx.load(str(full))
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < 1024:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < least:
             continue
         values = numpy_helper.to_array(tensor).astype(np.float16)
         name = tensor.name
