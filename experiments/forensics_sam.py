@@ -68,36 +68,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dinov2", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=160, help="of stage 1")
+    parser.add_argument("--steps", type=int, default=800, help="of stage 1")
     parser.add_argument("--out", type=Path, default=RESULTS / "forensics_sam.json")
     args = parser.parse_args()
 
     def one_seed(seed: int) -> dict[str, Figures]:
         torch.manual_seed(seed)
-        images, masks = scenes(range(400), seed)
+        images, masks = scenes(range(600), seed)
         fresh, truth = scenes(range(5000, 5080), seed)
         rows: dict[str, Figures] = {}
 
         def fresh_network() -> ForensicsSAM:
             torch.manual_seed(seed)
             return ForensicsSAM(
-                public_sam(args.dinov2), resnet("resnet_toy"), rank=4, adversary_rank=32
+                public_sam(args.dinov2), resnet("resnet_toy"), rank=8, adversary_rank=64
             )
 
         net = fresh_network()
         pictures = attacked(net, fresh)
         for expert in net.experts():
             expert.forgery.requires_grad_(False)
-        learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
+        learn(net, located(images, masks, seed, 12), args.steps, 1e-3)
         rows["decoder alone"] = judged(net, pictures, truth, gate=False)
         net = fresh_network()
-        learn(net, located(images, masks, seed, 12), args.steps, 2e-3)
+        learn(net, located(images, masks, seed, 12), args.steps, 1e-3)
         rows["+ forgery experts"] = judged(net, pictures, truth, gate=False)
         net.enter(2)
         net.train()
-        learn(net, located(images, masks, seed + 50, 12), args.steps // 3, 1e-3)
+        learn(net, located(images, masks, seed + 50, 12), args.steps // 8, 1e-3)
         net.enter(3)
-        learn(net, located(images, masks, seed + 90, 12), args.steps // 2, 2e-3)
+        learn(net, located(images, masks, seed + 90, 12), args.steps // 6, 1e-3)
         rows["+ adversary experts"] = judged(net, pictures, truth, gate=True)
         return rows
 

@@ -49,7 +49,14 @@ def test_every_described_file_is_there() -> None:
 
 def test_the_notice_names_foreign_weights() -> None:
     notice = (ROOT / "NOTICE").read_text()
-    for name in ("centerface.onnx", "face_mesh.onnx", "StarClouds", "MediaPipe", "DINOv2"):
+    for name in (
+        "centerface.onnx",
+        "face_mesh.onnx",
+        "StarClouds",
+        "MediaPipe",
+        "DINOv2",
+        "EfficientNet",
+    ):
         assert name in notice
 
 
