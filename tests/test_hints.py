@@ -176,4 +176,4 @@ def test_from_the_command_line(
     assert "--hint is about one picture" in err
     code, _, err = run("scan", photo, "--hint", "1,2")
     assert code == 2
-    assert "takes no hints" in err
+    assert "--hint wants --method" in err

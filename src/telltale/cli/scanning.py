@@ -41,7 +41,11 @@ def scan(  # noqa: PLR0913  # an option each
         typer.Option("--json", help="Write a JSON line a file; - is stdout.", metavar="FILE.jsonl"),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="What to ask: faces, spoof, documents, tampering; or all.")
+        str | None,
+        typer.Option(
+            help="What to ask: faces, tampering, spoof, documents; or all.",
+            show_default="faces and tampering",
+        ),
     ] = None,
     context: Annotated[
         str | None,

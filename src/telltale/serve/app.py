@@ -37,7 +37,9 @@ def desk_of(request: Request) -> Desk:
 def options(
     task: Annotated[
         str | None,
-        Query(description="What to ask; all by default.", json_schema_extra=task_schema),
+        Query(
+            description="What to ask; by default what a scan asks.", json_schema_extra=task_schema
+        ),
     ] = None,
     survival: Annotated[
         bool | None, Query(description="Ask again after degradations; as the server is set.")
