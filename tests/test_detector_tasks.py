@@ -1,5 +1,6 @@
 """Questions that a scan asks on request: which detector answers, and what it says of a page."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,8 @@ def test_all_tasks_are_asked_of_one_file_each_by_one_method() -> None:
 def test_one_that_is_asked_aside_says_that_others_decide() -> None:
     sure, unsure = Finding("a", "b", 0.1, "no"), Finding("c", "d", 0.5, "can't tell", aside=True)
     assert "rests on the other findings" in joined([sure, unsure], {})[1].notes[-1]
-    assert joined([unsure], {}) == [unsure]
+    nothing = Finding("a", "b", math.nan, "can't tell")
+    for alone in ([unsure], [nothing, unsure]):
+        assert joined(alone, {}) == alone
     certain = Finding("c", "d", 0.9, "yes", aside=True)
     assert joined([sure, certain], {}) == [sure, certain]

@@ -195,6 +195,12 @@ def test_a_question_asked_aside_decides_nothing_while_it_cannot_tell(
     assert Report(PICTURE, tuple(findings), {}, "now").verdict == says
 
 
+def test_a_question_asked_aside_counts_where_nothing_else_was_weighed() -> None:
+    aside = Finding("a", "b", 0.6, "can't tell", aside=True)
+    nothing = Finding("c", "d", math.nan, "can't tell", notes=("no face found",))
+    assert Report(PICTURE, (nothing, aside), {}, "now").gravest == aside
+
+
 def test_failures_keep_to_the_schema() -> None:
     data = Failure("a.jpg", "a.jpg: it is empty").to_json()
     jsonschema.Draft202012Validator(SCHEMA).validate(data)

@@ -1,5 +1,6 @@
 """What one detector's answer means for another's."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ def joined(findings: Iterable[Finding], tasks: Mapping[str, str]) -> list[Findin
     """Findings, with maps of local changes withdrawn where the picture is a copy of a picture.
 
     A recapture lays its own noise, moiré and compression over all that was there before. One that
-    is asked aside and cannot tell says that others decide, if there are any.
+    is asked aside and cannot tell says that others decide, if any was weighed.
 
     Args:
         findings: Of one file.
@@ -27,11 +28,12 @@ def joined(findings: Iterable[Finding], tasks: Mapping[str, str]) -> list[Findin
     """
     findings = list(findings)
     copied = any(f.verdict == "yes" and tasks.get(f.slug) in RECAPTURES for f in findings)
+    others = any(not it.aside and not math.isnan(it.score) for it in findings)
     found = []
     for finding in findings:
         if copied and tasks.get(finding.slug) == "tampering":
             finding = replace(finding, verdict="can't tell", notes=(_WHY, *finding.notes))
-        if finding.aside and finding.verdict == "can't tell" and len(findings) > 1:
+        if finding.aside and finding.verdict == "can't tell" and others:
             finding = replace(finding, notes=(*finding.notes, _ASIDE))
         found.append(finding)
     return found

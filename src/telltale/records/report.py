@@ -72,7 +72,7 @@ class Report:
     def verdict(self) -> Verdict:
         """The gravest of the findings: "yes" before "can't tell" before "no".
 
-        One that is asked aside and cannot tell does not count beside others.
+        One that is asked aside and cannot tell does not count beside others that were weighed.
         """
         gravest = self.gravest
         return "can't tell" if gravest is None else gravest.verdict
@@ -82,8 +82,10 @@ class Report:
         """The finding that the report's verdict rests on: of the gravest, the highest score."""
         order: tuple[Verdict, ...] = ("no", "can't tell", "yes")
         counts = [f for f in self.findings if not (f.aside and f.verdict == "can't tell")]
+        if all(math.isnan(f.score) for f in counts):
+            counts = list(self.findings)
         return max(
-            counts or self.findings,
+            counts,
             key=lambda f: (order.index(f.verdict), -1 if math.isnan(f.score) else f.score),
             default=None,
         )
