@@ -105,13 +105,13 @@ def judged(net: PIM, images: Tensor, masks: Tensor) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--out", type=Path, default=RESULTS / "pim.json")
     args = parser.parse_args()
     tests = {kind: samples((kind,), 40, 900 + k) for k, kind in enumerate(("splice", *UNSEEN))}
 
     def one_seed(seed: int) -> dict[str, Figures]:
-        learnt = {kinds: samples(kinds, 400, seed) for kinds in (("splice", "pida"), ("splice",))}
+        learnt = {kinds: samples(kinds, 1200, seed) for kinds in (("splice", "pida"), ("splice",))}
         rows: dict[str, Figures] = {}
         for name, arm in ARMS.items():
             torch.manual_seed(seed)
