@@ -250,6 +250,8 @@ def test_a_scene_joins_the_mask_and_changes_nothing_else(tmp_path: Path) -> None
     terms["mask"].backward()
     used = [p for n, p in scene.named_parameters() if "conv_head" not in n]
     assert all(weight.grad is not None for weight in used)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        scene(torch.rand(1, 3, 56, 64))
     with pytest.raises(ValueError, match="want a Scene"):
         tiny(scene=nn.Identity())
     with pytest.raises(ValueError, match="want a convnet of 4 stages"):

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from telltale.nn.convnets import ConvNet
 
-LEVELS = 4  # strides 4, 8, 16, 32
-STRIDE = 8
+LEVELS, COARSEST = 4, 32  # strides 4, 8, 16, 32
 
 
 class Scene(nn.Module):
@@ -38,7 +37,9 @@ class Scene(nn.Module):
         self.mix = nn.ModuleList(_separable(width) for _ in range(3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The map."""
+        """The map; raises ValueError if 32 does not divide the sides."""
+        if images.shape[-1] % COARSEST or images.shape[-2] % COARSEST:
+            raise ValueError(f"want sides that are multiples of 32, got {tuple(images.shape[-2:])}")
         maps = self.trunk.levels(images, LEVELS)
         f4, f8, f16, f32 = (narrow(x) for narrow, x in zip(self.narrow, maps, strict=True))
         f16 = self.mix[0](f16 + F.interpolate(f32, scale_factor=2.0))
