@@ -10,7 +10,8 @@ CNN the trunk takes up, from 0.
 Found (3 seeds, 60 steps), AUC of the kinds learnt: full fine-tuning 0.96 ± 0.02, linear head 0.65 ±
 0.02, GAM 1.00, with LAM 1.00, with FAL 0.94 ± 0.07. GAM alone leaves LAM nothing to add here, and
 with FAL the cross-entropy is still 0.27 when training ends, against 0.02 without. Held out, all are
-near chance (0.46 to 0.53, highest with FAL). ‖γ‖ grows to 0.13, with FAL to 0.17.
+near chance (0.46 to 0.53, highest with FAL). ‖γ‖ grows to 0.13, with FAL to 0.17. The trunk
+has three heads: one begins at its own place, none at a neighbour (of the paper's twelve nine do).
 
 Writes results/fa_vit.json and .png. A run that was stopped goes on with the next seed.
 """

@@ -239,10 +239,10 @@ def test_8_exports_and_onnx_runtime_agrees(slug: str, tmp_path: Path) -> None:
 
 
 WRONG = {
-    "bytes": lambda s: torch.zeros(1, 3, s, s, dtype=torch.uint8),
-    "grey": lambda s: torch.zeros(1, 1, s, s),
-    "no batch": lambda s: torch.zeros(3, s, s),
-    "not square": lambda s: torch.zeros(1, 3, s, s // 2),
+    "bytes": lambda s: torch.zeros(6, 3, s, s, dtype=torch.uint8),
+    "grey": lambda s: torch.zeros(6, 1, s, s),
+    "no batch": lambda s: torch.zeros(6, s, s),
+    "not square": lambda s: torch.zeros(6, 3, s, s // 2),
 }
 
 
@@ -251,10 +251,11 @@ WRONG = {
 def test_9_says_what_images_it_wants(slug: str, wrong: str) -> None:
     network = tiny(slug)
     images = WRONG[wrong](side(network))
-    with pytest.raises(ValueError, match="want"):
+    network.train()
+    with pytest.raises(ValueError, match="want float"):
         network(images)
-    with pytest.raises(ValueError, match="want"):
-        network.loss(**(batch(CARDS[slug].learns_from, side(network), 1) | {"images": images}))
+    with pytest.raises(ValueError, match="want float"):
+        network.loss(**(batch(CARDS[slug].learns_from, side(network), 6) | {"images": images}))
 
 
 @pytest.mark.parametrize("slug", [s for s in TRAINABLE if "labels" in CARDS[s].learns_from])

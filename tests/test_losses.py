@@ -108,6 +108,15 @@ def test_circle_is_a_parabola_of_both_similarities() -> None:
     torch.testing.assert_close(circle(alike, unlike), want)
 
 
+def test_circle_lets_the_weights_of_its_terms_learn() -> None:
+    # With α attached the slopes are ∓2γ(1 - s_p)·σ and 2γ·s_n·σ; the original would give others.
+    alike, unlike = (torch.tensor([value], requires_grad=True) for value in (0.9, 0.1))
+    circle(alike, unlike).backward()
+    share = torch.sigmoid(torch.tensor(24 * (0.1**2 + 0.1**2 - 0.125)))
+    torch.testing.assert_close(alike.grad, -48 * 0.1 * share[None])
+    torch.testing.assert_close(unlike.grad, 48 * 0.1 * share[None])
+
+
 def test_single_center_keeps_its_precision_under_autocast() -> None:
     features = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
     labels, center = torch.arange(32) % 2, torch.zeros(64)

@@ -249,6 +249,15 @@ def test_mistakes_are_said_before_a_folder_is_made(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("slug", ["fa_vit", "cfm"])
+def test_methods_that_compare_pairs_take_no_others(slug: str, tmp_path: Path) -> None:
+    name = "vit_toy" if slug == "fa_vit" else "conv_toy"
+    own = {"backbone.name": name, "data.manifest": str(tmp_path), "fit.steps": 1}
+    with pytest.raises(ValueError, match=r"each genuine frame .* --set data\.balance=pairs"):
+        next(train(slug, settings=own, run=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"vit_lora_scl wants a backbone: set backbone\.name"):
         train("vit_lora_scl", data="synth:toyfaces")

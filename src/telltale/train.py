@@ -232,6 +232,12 @@ def _plan(
     tables = {} if recipe is None else read_recipe(recipe, slug)
     over = dict(settings) | ({} if data is None else {"data.manifest": str(data)})
     plan = in_force(slug, tables, over)
+    read = not (plan.data.forge or plan.data.manifest.startswith("synth:"))  # those forge in pairs
+    if card.pairs and read and plan.data.balance != "pairs":
+        raise ValueError(
+            f"{slug} compares each genuine frame with a forgery of that frame: "
+            "--set data.balance=pairs (the manifest's column partner says which belong together)"
+        )
     # a run may be resumed from another folder
     return plan._replace(data=replace(plan.data, manifest=absolute(plan.data.manifest)))
 

@@ -41,6 +41,7 @@ def test_1_the_papers_trunk_gives_its_maps() -> None:
     network = detector().eval()
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(network(images).logit, network(images).logit)  # no dropout
+    assert network.head[0].p == 0.5  # type: ignore[union-attr]
 
 
 def test_2_heads_have_the_papers_sizes_and_the_slow_copy_is_one() -> None:
@@ -65,7 +66,18 @@ def test_3_the_slow_copy_follows_by_a_share(momentum: float, share: float) -> No
         network.project[0].weight += torch.randn_like(network.project[0].weight)
     network.follow()
     want = (1 - share) * before + share * network.project[0].weight
-    torch.testing.assert_close(slow, want, atol=1e-6, rtol=0)
+    torch.testing.assert_close(slow, want, atol=1e-7, rtol=0)
+
+
+def test_3_statistics_of_the_slow_copy_are_of_what_it_sees(batch: dict[str, Tensor]) -> None:
+    network = detector(momentum=0.5)
+    means = [b for name, b in network.slow.named_buffers() if name.endswith("running_mean")]
+    network.backbone.apply(lambda m: m.running_mean.add_(1) if hasattr(m, "running_mean") else None)
+    before = [mean.clone() for mean in means]
+    network.follow()
+    assert all(map(torch.equal, means, before))
+    network.loss(**batch)
+    assert not any(map(torch.equal, means, before))
 
 
 def test_3_it_follows_after_each_step_but_the_last(batch: dict[str, Tensor]) -> None:
@@ -176,12 +188,15 @@ def test_9_components_grow_from_a_quarter_to_all() -> None:
     assert grown == sorted(grown)
     network = detector()
     assert torch.equal(network.mask(), torch.ones(64))  # before the class means are known
-    network.steps += FIRST_STEPS + 1
-    assert torch.equal(network.mask(), torch.ones(64))  # after plc_steps
+    network.steps += FIRST_STEPS
     network.plc_steps = 10_000
+    assert torch.equal(network.mask(), torch.ones(64))  # still not known
+    network.steps += 1
     assert 0 < network.mask().sum() < 64
     assert set(network.mask().unique().tolist()) == {0.0, 1.0}
     assert torch.equal(network.eval().mask(), torch.ones(64))
+    network.train().plc_steps = FIRST_STEPS
+    assert torch.equal(network.mask(), torch.ones(64))  # after plc_steps
 
 
 def test_10_class_means_are_slow_means_and_are_saved() -> None:
@@ -199,7 +214,8 @@ def test_11_the_components_that_differ_most_pass_first() -> None:
     network = detector(plc_steps=10_000)
     planted = torch.randperm(64)[:10]
     network.negative += 0.001 * torch.randn(64)
-    network.negative[planted] += 1
+    network.negative[planted[:5]] += 1
+    network.positive[planted[5:]] += 1
     network.steps += FIRST_STEPS + 1
     assert network.mask()[planted].all()
 
@@ -256,6 +272,66 @@ def test_12_a_face_and_its_counterpart_share_their_geometry() -> None:
     assert not torch.allclose(seen[0][:4], images)
 
 
+def test_12_the_two_views_are_degraded_apart(batch: dict[str, Tensor]) -> None:
+    network = detector(augment=1.0)
+    real, fake = torch.arange(8).view(4, 2).T
+    first, second = network._views(batch["images"], real, fake)
+    assert not any(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_half_precision_leaves_the_views_alone(batch: dict[str, Tensor]) -> None:
+    network = detector(augment=1.0)
+    real, fake = torch.arange(8).view(4, 2).T
+    views = []
+    for half in (False, True):
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            views.append(torch.stack(network._views(batch["images"], real, fake)))
+    assert torch.equal(*views)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = network.loss(**batch)
+    assert losses["ins"].dtype == losses["loc"].dtype == torch.float32
+
+
+def test_the_terms_put_together(batch: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    network = detector(ins_loss="pair", plc_steps=10_000, momentum=1.0)
+    network.steps += FIRST_STEPS + 1
+    network.positive.normal_()
+    for name, weight in network.slow.named_buffers():
+        if name.endswith("weight"):
+            weight += 0.1 * torch.randn_like(weight)
+    twin, labels = copy.deepcopy(network), batch["labels"]
+    views = (batch["images"], torch.rand(8, 3, 16, 16))
+    monkeypatch.setattr(network, "_views", lambda *_: views)
+    torch.manual_seed(3)
+    found = network.loss(**batch)
+
+    torch.manual_seed(3)
+    maps = twin.backbone(views[0])
+    twin._note(maps.mean((2, 3)), labels)
+    passing = twin.mask()
+    assert passing.sum() < 64
+    maps, pooled = maps * passing[:, None, None], maps.mean((2, 3)) * passing
+    u, places = twin.predict(twin.project(pooled)), twin.predict_places(twin.project_places(maps))
+    slow = twin.slow[0](views[1])
+    k, slow_places = twin.slow[1](slow.mean((2, 3))), twin.slow[2](slow)
+    ins, loc = [], []
+    for i in range(8):
+        j = i ^ 1  # a real face and, next to it, its forgery
+        s_p, s_n = F.cosine_similarity(u[i], k[i], 0), F.cosine_similarity(u[i], k[j], 0)
+        ins.append(F.relu(1.5 + s_n - s_p))
+        agree = F.cosine_similarity(places[i], slow_places[i], 0)
+        differ = F.cosine_similarity(places[i], slow_places[j], 0).flatten().sort().values
+        least = differ[: math.ceil(0.25 * len(differ))]
+        loc.append((1 - agree).mean() + F.relu(least - 0.75).mean())
+    want = {
+        "ce": F.cross_entropy(twin.head(pooled), labels),
+        "ins": torch.stack(ins).mean(),
+        "loc": torch.stack(loc).mean(),
+    }
+    torch.testing.assert_close(dict(found), want)
+
+
 def test_13_without_its_terms_it_is_plain_cross_entropy(batch: dict[str, Tensor]) -> None:
     network = detector(weights=(0.0, 0.0), plc="off")
     plain = copy.deepcopy(network)
@@ -265,7 +341,9 @@ def test_13_without_its_terms_it_is_plain_cross_entropy(batch: dict[str, Tensor]
     logits = plain.head(plain.backbone(batch["images"]).mean((2, 3)))
     F.cross_entropy(logits, batch["labels"]).backward()
     for (name, a), (_, b) in zip(
-        network.backbone.named_parameters(), plain.backbone.named_parameters(), strict=True
+        [*network.backbone.named_parameters(), *network.head.named_parameters()],
+        [*plain.backbone.named_parameters(), *plain.head.named_parameters()],
+        strict=True,
     ):
         torch.testing.assert_close(a.grad, b.grad, msg=name)
 

@@ -155,10 +155,17 @@ def test_6_any_number_of_heads(heads: int, looking: int) -> None:
 
 
 def test_7_the_gate_starts_at_073_and_contents_always_get_half() -> None:
-    lam = LocalAttention(12, 12, 1.0)
-    assert torch.sigmoid(lam.gate.exp()).mean().item() == pytest.approx(0.7311, abs=1e-4)
-    gates = torch.sigmoid(torch.linspace(-8, 2, 50).exp())
-    assert 0.5 < gates.min() < gates.max() < 1
+    lam, q, k = local(grid=5, heads=12)
+    lam.position.data[:] = torch.tensor([0.0, 0.0, -30.0])  # places: each patch sees itself alone
+
+    def shares() -> Tensor:
+        # Contents are uniform where q is 0, so a patch that no place points to gets share / 25.
+        return 25 * lam.weights(torch.zeros_like(q), k)[0, :, 1, -1]
+
+    torch.testing.assert_close(shares(), torch.full((12,), 0.7311), atol=1e-4, rtol=0)
+    lam.gate.data[:] = torch.linspace(-8, 1, 12)
+    torch.testing.assert_close(shares(), torch.sigmoid(lam.gate.detach().exp()))
+    assert 0.5 < shares().min() < shares().max() < 1
 
 
 @pytest.mark.parametrize(
@@ -249,6 +256,13 @@ def test_11_stages_are_chained_and_injected_before_their_block() -> None:
     x = network.injectors[1](vit.blocks[1](vit.blocks[0](x)), second)
     want = vit.norm(vit.blocks[2](x))[:, 0]
     torch.testing.assert_close(network.embed(images), want)
+
+
+def test_without_places_to_inject_nothing_trains_in_vain(batch: dict[str, Tensor]) -> None:
+    network = FAViT(trunk(), inject_layers=())
+    sum(network.loss(**batch).values(), torch.zeros(())).backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None or not weight.requires_grad, name
 
 
 def test_12_an_update_sees_its_neighbours_and_the_class_token_itself() -> None:

@@ -12,7 +12,8 @@ where they agree least are they pushed apart. The slow copy follows by θ_p ← 
 Source: Luo et al., "Beyond the Prior Forgery Knowledge: Mining Critical Clues for General Face
 Forgery Detection", IEEE TIFS 2024, arXiv:2304.12489. Networks, sizes and constants are theirs.
 Assumed: both losses' formulas, λ₁ = λ₂ = 1, ρ = ¼, the augmentations (`nn/views.py`) and PLC, since
-neither the paper's text at hand nor its code gives them: a **reconstruction**, each part an option.
+neither the paper's text at hand nor its code gives them: a **reconstruction**, whose parts can be
+chosen or weighed to nothing; the constants below are fixed.
 Departures: the slow copy follows at the beginning of the next step instead of the end of this one,
 which is the same but for the very last step. Pixels are normalised as the trunk's weights expect;
 the authors' code has 0.5 ± 0.5 even for EfficientNet-B4. Both faces of a pair are anchors. Any
@@ -27,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from telltale.losses import circle, matched, want_labels
-from telltale.nn.contract import Evidence, Losses
+from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.grid import to_map
 from telltale.nn.views import degraded, geometry, moved
 
@@ -122,7 +123,7 @@ class CFM(nn.Module):
                 forgery made from it.
             labels: (B,) int64, 0 real and 1 fake, as many of each.
         """
-        want_labels(labels, len(images))
+        want_labels(labels, len(want_images(images)))
         real, fake = matched(torch.arange(len(labels), device=labels.device), labels)
         counterpart = torch.empty_like(labels)
         counterpart[real], counterpart[fake] = fake, real
@@ -134,11 +135,13 @@ class CFM(nn.Module):
         if self.training:
             self._note(pooled.detach(), labels)
         pooled, maps = self.controlled(pooled, maps)
-        u = self.predict(self.project(pooled))
-        places = self.predict_places(self.project_places(maps))
+        u = self.predict(
+            self.project(pooled)
+        ).float()  # cosines near 1 need more than half precision
+        places = self.predict_places(self.project_places(maps)).float()
         with torch.no_grad():
             slow = maps_of(self.slow[0], second)
-            k, slow_places = self.slow[1](slow.mean((2, 3))), self.slow[2](slow)
+            k, slow_places = self.slow[1](slow.mean((2, 3))).float(), self.slow[2](slow).float()
         alike = F.cosine_similarity(u, k, dim=1)
         unlike = F.cosine_similarity(u, k[counterpart], dim=1)
         agree = F.cosine_similarity(places, slow_places, dim=1)
@@ -185,8 +188,10 @@ class CFM(nn.Module):
             return images, images
         theta = torch.empty(len(images), 2, 3)
         theta[real.cpu()] = theta[fake.cpu()] = geometry(len(real), self.augment)
-        still = moved(images, theta)
-        return degraded(still, self.augment), degraded(still, self.augment)
+        # Half precision would move a picture off its pixels and erase what there is to find.
+        with torch.autocast(images.device.type, enabled=False):
+            still = moved(images, theta)
+            return degraded(still, self.augment), degraded(still, self.augment)
 
     @torch.no_grad()
     def _note(self, pooled: Tensor, labels: Tensor) -> None:

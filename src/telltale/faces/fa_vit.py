@@ -86,7 +86,7 @@ class FAViT(nn.Module):
         self.backbone = backbone
         self.inject_layers = layers
         patch, heads = backbone.shape.patch, backbone.shape.heads
-        self.stem = Stem(2 if patch < 8 else 4)
+        self.stem = Stem(2 if patch < 8 else 4).requires_grad_(bool(layers))  # else read by nobody
         # How many cells of each stage's map a patch is wide: 4, 2 and 1 for patches of 16.
         cells = [max(1, round(patch / self.stem.stride / 2**n)) for n in range(len(layers))]
         self.stages = nn.ModuleList(

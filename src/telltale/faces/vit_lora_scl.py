@@ -18,7 +18,7 @@ for its own share: without, attention spreads the evidence and the mask points n
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from telltale.losses import balanced_cross_entropy, single_center, want_labels
+from telltale.losses import balanced_cross_entropy, single_center, want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
 from telltale.nn.low_rank import adapt, fold
 
@@ -99,10 +99,8 @@ class ViTLoRASCL(nn.Module):
     def _locating_loss(self, images: Tensor, labels: Tensor, masks: Tensor) -> Losses:
         if self.readout != "patches":
             raise ValueError('masks need readout="patches"')
-        want = (len(images), 1, *images.shape[-2:])
-        if masks.shape != want or not masks.is_floating_point():
-            raise ValueError(f"want float masks {want}, got {masks.dtype} {tuple(masks.shape)}")
-        patches = self.backbone(want_images(images))[:, 1:]  # (B, N, C)
+        want_maps(masks, want_images(images))
+        patches = self.backbone(images)[:, 1:]  # (B, N, C)
         side = round(patches.shape[1] ** 0.5)
         share = F.adaptive_avg_pool2d(masks, side).flatten(1)  # (B, N)
         mask = balanced_cross_entropy(self.weigh(patches), share)

@@ -37,8 +37,8 @@ def moved(images: Tensor, theta: Tensor) -> Tensor:
 def degraded(images: Tensor, chance: float = 0.5) -> Tensor:
     """Each image (B, 3, S, S) through its own draw of degradations, each by ``chance``.
 
-    Colour jitter, blur, down- and up-scaling, noise, JPEG, cut-outs; the channels are shuffled by
-    a fifth of ``chance``.
+    Colour jitter, Gaussian blur (none by motion), down- and up-scaling, noise, JPEG, cut-outs; the
+    channels are shuffled by a fifth of ``chance``.
     """
     return torch.stack([_degrade(image, chance) for image in images])
 

@@ -93,6 +93,8 @@ class Card:
         claim: What a score of 1 asserts, in words.
         takes: Arguments of ``forward``.
         learns_from: Arguments of ``loss``.
+        pairs: Whether its loss compares the i-th genuine picture with the i-th forged one, which
+            has to be made from it.
         tiny: Settings of a model that trains in seconds.
         task: What ``--task`` calls its question: "faces", "spoof", "documents" …
         asked: Whether a scan without ``--task`` asks it, if weights are shipped.
@@ -110,6 +112,7 @@ class Card:
     code: str = "not published"
     takes: tuple[str, ...] = ()
     learns_from: tuple[str, ...] = ()
+    pairs: bool = False
     assumed: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     tiny: Mapping[str, Any] = field(default_factory=dict)
