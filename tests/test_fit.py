@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,8 +13,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from telltale import fit as fitting
-from telltale.fit import adam, checkpoint, cosine, fit, plateaued, restore, resume, save, trained
+from telltale import runs
+from telltale.fit import (
+    adam,
+    checkpoint,
+    constant,
+    cosine,
+    fit,
+    plateaued,
+    restore,
+    resume,
+    save,
+    trained,
+)
+from together import together
 
 
 class Probe(nn.Module):
@@ -233,7 +244,7 @@ def test_schedules() -> None:
     assert factors[0] == 1.0
     assert schedule(8) == pytest.approx(0.5)
     assert schedule(11) == pytest.approx(0)
-    assert fitting.constant(99) == 1.0
+    assert constant(99) == 1.0
     with pytest.raises(ValueError, match="warmup"):
         cosine(3, warmup=3)
 
@@ -308,13 +319,13 @@ def test_plateaued(values: list[float], patience: int, stops: bool) -> None:
 
 def test_the_log_survives_a_kill_in_the_middle_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "steps.jsonl"
-    assert fitting.read_log(path) == []
+    assert runs.read_log(path) == []
     for number in (1, 2, 3):
-        fitting.log(path, {"step": number, "ce": 1 / number})
+        runs.log(path, {"step": number, "ce": 1 / number})
     with path.open("a") as file:
         file.write('{"step": 4, "c')
-    assert [record["step"] for record in fitting.read_log(path)] == [1, 2, 3]
-    assert fitting.read_log(path, until=1) == [{"step": 1, "ce": 1.0}]
+    assert [record["step"] for record in runs.read_log(path)] == [1, 2, 3]
+    assert runs.read_log(path, until=1) == [{"step": 1, "ce": 1.0}]
 
 
 def test_the_log_goes_to_tensorboard() -> None:
@@ -328,7 +339,7 @@ def test_the_log_goes_to_tensorboard() -> None:
             self.seen.append((tag, value, step))
 
     writer = Writer()
-    fitting.to_tensorboard([{"step": 3, "ce": 0.5, "note": "x"}], writer)  # type: ignore[arg-type]
+    runs.to_tensorboard([{"step": 3, "ce": 0.5, "note": "x"}], writer)  # type: ignore[arg-type]
     assert writer.seen == [("ce", 0.5, 3)]
 
 
@@ -348,10 +359,11 @@ torch.set_num_threads(1)
 network = Mean()
 batches = [{"images": torch.arange(12.0).view(4, 3) + n} for n in range(3)]
 steps = [s.losses["square"] for s in fitting.fit(network, batches, fitting.adam(network, lr=0.1))]
-from accelerate import PartialState
-if PartialState().is_main_process:
-    open(sys.argv[1], "w").write(json.dumps([steps, network.weight.tolist()]))
-PartialState().destroy_process_group()
+together = fitting.processes()
+if together.is_main_process:
+    known = [together.num_processes, steps, network.weight.tolist()]
+    open(sys.argv[1], "w").write(json.dumps(known))
+together.destroy_process_group()
 """
 
 
@@ -361,12 +373,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     results = []
     for count in (1, 2):
         out = tmp_path / f"{count}.json"
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
-        launch += [f"--num_processes={count}", "--mixed_precision=no", "--dynamo_backend=no"]
-        launch += ["--main_process_port=0"]
-        launch += [str(tmp_path / "two.py"), str(out)]
+        launch = [*together(count), str(tmp_path / "two.py"), str(out)]
         done = subprocess.run(launch, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         results.append(json.loads(out.read_text()))
-    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-5)
+    assert [found[0] for found in results] == [1, 2]  # they did work together
     np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-5)
+    np.testing.assert_allclose(results[1][2], results[0][2], rtol=1e-5)

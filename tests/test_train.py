@@ -24,6 +24,7 @@ from telltale.judging import validate
 from telltale.records import Card
 from telltale.runs import read_run
 from telltale.train import network_of, train
+from together import together
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
@@ -307,10 +308,8 @@ def test_two_processes_draw_the_same_loss_curve(tmp_path: Path) -> None:
     words = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
     curves = []
     for count in (1, 2):
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
-        launch += [f"--num_processes={count}", "--mixed_precision=no", "--dynamo_backend=no"]
-        launch += ["--main_process_port=0", "-m", "telltale", "train", "vit_lora_scl", *words]
         folder = tmp_path / str(count)
+        launch = [*together(count), "-m", "--", "telltale", "train", "vit_lora_scl", *words]
         launch += ["--run", str(folder)]
         done = subprocess.run(launch, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
@@ -318,6 +317,40 @@ def test_two_processes_draw_the_same_loss_curve(tmp_path: Path) -> None:
         assert (folder / "card.toml").exists()
     assert len(curves[0]) == 6  # one log, written by the first process
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("slug", "settings"),
+    [
+        ("moe_ffd", {"backbone.name": "vit_toy", "backbone.depth": 2}),
+        (
+            "stega_ffd",
+            {"data.size": 40, "method.hider": "mix", "method.width": 8, "method.teacher_steps": 3},
+        ),
+    ],
+)
+def test_two_processes_do_without_what_a_step_does_not_use(
+    slug: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Experts that nobody chose, parts that are another stage's: they have no gradients."""
+    own = {key: value for key, value in TINY.items() if key.startswith(("data.", "fit."))}
+    words = [
+        f"--set={key}={json.dumps(v)}" for key, v in (own | settings | {"fit.steps": 6}).items()
+    ]
+    launch = [
+        *together(2),
+        "-m",
+        "--",
+        "telltale",
+        "train",
+        slug,
+        *words,
+        "--run",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [record["step"] for record in log_of(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_later_stage_begins_with_an_earlier_run_and_keeps_it(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@
     for step in fit(network, batches, optimizer):
         if step.number % 100 == 0: ...       # evaluate, log, stop: plain code of the caller
 
-Hugging Face accelerate works inside: device, several processes (``accelerate launch``), mixed
-precision. Files are safetensors and JSON, never pickle. A run that was killed goes on from its last
-:func:`checkpoint` exactly as if it had not been, provided that ``batches`` go on from there too.
+Hugging Face accelerate works inside: device, several processes (``accelerate launch``; on CPUs
+``python -m torch.distributed.run``), mixed precision. Files are safetensors and JSON, never pickle.
+A run that was killed goes on from its last :func:`checkpoint` exactly as if it had not been,
+provided that ``batches`` go on from there too.
 """
 
 import json
@@ -25,7 +26,7 @@ from torch.optim import Optimizer
 from telltale.nn.contract import Losses, Trainable
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from accelerate import PartialState
 
 
 class Step(NamedTuple):
@@ -126,10 +127,14 @@ def fit(
             is not a module or has nothing to train.
     """
     from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
 
     if not isinstance(network, nn.Module):
         raise ValueError(f"want a torch module with a loss, got {type(network).__name__}")
-    accelerator = Accelerator()
+    processes()  # before the accelerator, which would see one alone on CPUs
+    # Experts that nobody chose and parts of another stage get no gradients in a step.
+    uneven_use = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(kwargs_handlers=[uneven_use])
     losses_of = _LossesOf(network, bfloat16)
     optimizer = optimizer or adam(network)
     weights = [w for group in optimizer.param_groups for w in group["params"]]
@@ -157,6 +162,14 @@ def fit(
         norm = nn.utils.clip_grad_norm_(weights, clip)
         stepper.step()
         yield Step(number, terms, optimizer.param_groups[0]["lr"], float(norm))
+
+
+def processes() -> "PartialState":
+    """The processes that train together, and which of them this one is."""
+    from accelerate import PartialState
+
+    # Asked without a word, it takes processes on CPUs for strangers to each other.
+    return PartialState(cpu="LOCAL_RANK" in os.environ and not torch.accelerator.is_available())
 
 
 class _LossesOf(nn.Module):
@@ -273,27 +286,3 @@ def _put_back(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
         some = "; ".join(f"{k}: want {want.get(k)}, got {got.get(k)}" for k in wrong[:5])
         raise ValueError(f"{path}: not what this network trains: {some}")
     network.load_state_dict(dict(state), strict=False)
-
-
-# ── the run's log ────────────────────────────────────────────────────────────────────────────────
-
-
-def log(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one record to a JSON-lines file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(record)) + "\n")
-
-
-def read_log(path: Path, *, until: int | None = None) -> list[dict[str, Any]]:
-    """A log's records, those with a ``step`` up to ``until``; a last line cut short is dropped."""
-    lines = path.read_text("utf-8").split("\n")[:-1] if path.is_file() else []
-    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    return [r for r in records if until is None or r.get("step", 0) <= until]
-
-
-def to_tensorboard(records: Iterable[Mapping[str, Any]], writer: "SummaryWriter") -> None:
-    """Send records' numbers to TensorBoard, under the record's ``step``."""
-    for record in records:
-        for key, value in record.items():
-            if key != "step" and isinstance(value, int | float):
-                writer.add_scalar(key, value, record["step"])

@@ -1,17 +1,20 @@
-"""What the folder of a training says of itself: ``run.json`` and ``card.toml``."""
+"""What the folder of a training says of itself: ``run.json``, ``steps.jsonl`` and ``card.toml``."""
 
 import json
 import platform
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from telltale import catalog
 from telltale.engine import sha256
 from telltale.recipe import Recipe, in_force
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LIBRARIES = ("telltale-vision", "torch", "numpy", "accelerate", "safetensors", "timm")
 
@@ -119,3 +122,24 @@ def _made_with() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "versions": found}
+
+
+def log(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one record to a JSON-lines file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dict(record)) + "\n")
+
+
+def read_log(path: Path, *, until: int | None = None) -> list[dict[str, Any]]:
+    """A log's records, those with a ``step`` up to ``until``; a last line cut short is dropped."""
+    lines = path.read_text("utf-8").split("\n")[:-1] if path.is_file() else []
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [r for r in records if until is None or r.get("step", 0) <= until]
+
+
+def to_tensorboard(records: Iterable[Mapping[str, Any]], writer: "SummaryWriter") -> None:
+    """Send records' numbers to TensorBoard, under the record's ``step``."""
+    for record in records:
+        for key, value in record.items():
+            if key != "step" and isinstance(value, int | float):
+                writer.add_scalar(key, value, record["step"])

@@ -19,25 +19,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from telltale import catalog, expert_use
+from telltale import catalog, expert_use, runs
 from telltale import fit as fitting
 from telltale.data.sources import Source, absolute, open_source
 from telltale.judging import WORDS, judge, judged_by
 from telltale.nn.states import begin, read_state
 from telltale.recipe import Fit, Recipe, in_force, read_recipe
-from telltale.runs import read_run, replace_text, write_card, write_run
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 Record = dict[str, Any]
+_V = TypeVar("_V")
 START = "start.safetensors"  # in a run's folder: what it began with
 
 
@@ -72,7 +72,7 @@ def train(
     if resume:
         if run is None or data is not None or recipe is not None or settings or start is not None:
             raise ValueError("to resume, name the run's folder only: its run.json has the rest")
-        plan = read_run(run)
+        plan = runs.read_run(run)
         if plan.slug != slug:
             raise ValueError(f"{run}: is a run of {plan.slug}, not of {slug}")
     else:
@@ -86,19 +86,19 @@ def train(
     source = _source(plan, network, run)
     if not resume and _is_main():
         about = {"data": source.about, "trained_weights": _trainable(network)}
-        write_run(run, plan, about | ({} if start is None else {"start": str(start)}))
+        runs.write_run(run, plan, about | ({} if start is None else {"start": str(start)}))
         if learnt := getattr(source, "learnt", ()):  # who the manifest's training pictures show
-            replace_text(run / "sources.txt", "".join(f"{name}\n" for name in learnt))
+            runs.replace_text(run / "sources.txt", "".join(f"{name}\n" for name in learnt))
         if start is not None:
             fitting.keep(run / START, _begun(plan, start))
     for record in _learn(run, plan, network, source):
         watch(record)
     if _is_main():
         figure = judged_by(slug, network)
-        judged = [r for r in fitting.read_log(run / "steps.jsonl") if figure in r]
+        judged = [r for r in runs.read_log(run / "steps.jsonl") if figure in r]
         best = max(judged, key=lambda r: float(r[figure]))
         words = f"{WORDS[figure]} {best[figure]:.4f}"
-        write_card(run, plan, _size(plan, network), best["step"], words)
+        runs.write_card(run, plan, _size(plan, network), best["step"], words)
     return run
 
 
@@ -108,7 +108,7 @@ def network_of(run: Path) -> nn.Module:
     Raises:
         ValueError: If it is not a run's folder, or there are no weights yet.
     """
-    network = _build(read_run(run))
+    network = _build(runs.read_run(run))
     begin(network, run / START)
     fitting.restore(network, run / "weights.safetensors")
     return network.eval()
@@ -120,7 +120,7 @@ def data_of(run: Path) -> Source:
     Raises:
         ValueError: If it is not a run's folder, or its data are no longer where they were.
     """
-    plan = read_run(run)
+    plan = runs.read_run(run)
     return _source(plan, _build(plan), run)
 
 
@@ -130,7 +130,7 @@ def _begun(plan: Recipe, start: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: If it is not a run's folder, of another method, or has no weights yet.
     """
-    slug = read_run(start).slug
+    slug = runs.read_run(start).slug
     if slug != plan.slug:
         raise ValueError(f"{start}: is a run of {slug}, not of {plan.slug}")
     before = read_state(start / START) if (start / START).exists() else {}
@@ -147,11 +147,11 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
         weight_decay=fit.weight_decay,
         decoupled=fit.decoupled,
     )
-    state, log = run / "progress.safetensors", run / "steps.jsonl"
+    state, steps = run / "progress.safetensors", run / "steps.jsonl"
     done = fitting.resume(state, network, optimizer) if state.exists() else 0
-    records = fitting.read_log(log, until=done)  # what came after is made again, the same
+    records = runs.read_log(steps, until=done)  # what came after is made again, the same
     if _is_main():
-        replace_text(log, "".join(json.dumps(record) + "\n" for record in records))
+        runs.replace_text(steps, "".join(json.dumps(record) + "\n" for record in records))
     figure = judged_by(plan.slug, network)
     values = [record[figure] for record in records if figure in record]
     if done >= fit.steps or _is_over(values, fit):
@@ -163,18 +163,18 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
             use = expert_use.used(network, step.number)  # of the step's batch
             if use is not None and _is_main():
                 expert_use.keep(run, use)
-            record[figure] = judge(network, source, plan.slug)
+            record[figure] = _agreed(judge(network, source, plan.slug))
             is_best = record[figure] > max(values, default=-math.inf)
             values.append(record[figure])
             if _is_main():
                 if is_best:
                     fitting.save(network, run / "weights.safetensors")
-                fitting.log(log, record)  # before the state: the log is never behind it
+                runs.log(steps, record)  # before the state: the log is never behind it
                 fitting.checkpoint(state, network, optimizer, step.number)
         elif _is_main():
-            fitting.log(log, record)
+            runs.log(steps, record)
         if writer is not None:
-            fitting.to_tensorboard([record], writer)
+            runs.to_tensorboard([record], writer)
         yield record
         if step.number == fit.steps or (figure in record and _is_over(values, fit)):
             break
@@ -275,16 +275,16 @@ def _trainable(network: nn.Module) -> int:
 
 
 def _is_main() -> bool:
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
+    return bool(fitting.processes().is_main_process)
 
 
-def _agreed(word: str) -> str:
-    """The first process's word in all processes of ``accelerate launch``."""
+def _agreed(value: _V) -> _V:
+    """The first process's value in all processes."""
     from accelerate.utils import broadcast_object_list
 
-    return str(broadcast_object_list([word])[0])
+    fitting.processes()
+    agreed: _V = broadcast_object_list([value])[0]
+    return agreed
 
 
 def _tensorboard(run: Path, done: int) -> "SummaryWriter":
