@@ -249,6 +249,18 @@ def test_schedules() -> None:
         cosine(3, warmup=3)
 
 
+def test_a_schedule_of_several_turns_begins_anew() -> None:
+    whole, turns = cosine(4, warmup=1), cosine(4, 6, 4, warmup=1)
+    own = [whole(number) for number in range(1, 5)]
+    assert [turns(number) for number in range(1, 5)] == own
+    assert [turns(number) for number in range(5, 11)] == [
+        cosine(6, warmup=1)(n) for n in range(1, 7)
+    ]
+    assert [turns(number) for number in range(11, 15)] == own
+    with pytest.raises(ValueError, match="want 0 ≤ warmup < steps, got 0 and 4, -1"):
+        cosine(4, -1)
+
+
 def test_a_schedule_moves_every_rate() -> None:
     network = Probe()
     optimizer = adam(network, lr=1e-2, lrs={"center": 1e-1})

@@ -48,6 +48,7 @@ def export_run(run: Path, out: Path | None = None) -> Path:
     """
     from telltale import calibrate, catalog
     from telltale.engine import session, sha256
+    from telltale.judging import shown
     from telltale.runs import read_run, write_export_card
     from telltale.train import data_of, network_of
 
@@ -64,15 +65,16 @@ def export_run(run: Path, out: Path | None = None) -> Path:
         merge()
     path = out or run / f"{slug}.onnx"
     batches = [*data_of(run).validation()]
-    size = int(batches[0]["images"].shape[-1])
+    pictures = [shown(network, batch) for batch in batches]
+    size = int(pictures[0].shape[-1])
     slots = int(getattr(network, "slots", 0))
-    grid = _grid(network, batches[0]["images"][:1])
+    grid = _grid(network, pictures[0][:1])
     export_onnx(network, path, size=size, grid=grid, slots=slots)
     runner, logits = session(path), []
-    for batch in batches:
-        given = {"images": batch["images"]}
+    for images in pictures:
+        given = {"images": images}
         if slots:
-            given["hints"] = np.zeros((len(batch["images"]), slots, 4), np.float32)
+            given["hints"] = np.zeros((len(images), slots, 4), np.float32)
         logits.append(runner.run(["logit"], given)[0])
     line = calibrate.fit(np.concatenate(logits), np.concatenate([b["labels"] for b in batches]))
     write_export_card(run, path, sha256(path), size, line.to_table())

@@ -50,12 +50,22 @@ def constant(number: int) -> float:
     return 1.0
 
 
-def cosine(steps: int, *, warmup: int = 0) -> Schedule:
-    """A linear rise over ``warmup`` steps, then half a cosine that reaches 0 after ``steps``."""
-    if not 0 <= warmup < steps:
-        raise ValueError(f"want 0 ≤ warmup < steps, got {warmup} and {steps}")
+def cosine(*turns: int, warmup: int = 0) -> Schedule:
+    """A linear rise over ``warmup`` steps, then half a cosine down to 0; in each of the turns anew.
+
+    Raises:
+        ValueError: If ``warmup`` is not shorter than every turn.
+    """
+    if not 0 <= warmup < min(turns, default=0):
+        raise ValueError(f"want 0 ≤ warmup < steps, got {warmup} and {', '.join(map(str, turns))}")
 
     def factor(number: int) -> float:
+        *before, steps = turns
+        for length in before:
+            if number <= length:
+                steps = length
+                break
+            number -= length
         if number <= warmup:
             return number / warmup
         return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (number - 1 - warmup) / (steps - warmup)))

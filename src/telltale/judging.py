@@ -14,9 +14,10 @@ from telltale import catalog, metrics
 from telltale.metrics.quality import srcc
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from telltale.data.sources import Source
+    from telltale.data.sources import Batch, Source
 
 AUC, SRCC, GAIN = "val_auc", "val_srcc", "val_gain"
 BY_VERB = {"detect": AUC, "rate": SRCC}
@@ -50,11 +51,28 @@ def validate(network: "nn.Module", source: "Source", takes: Sequence[str] = ("im
     network.eval()
     with torch.no_grad():
         for batch in source.validation():
-            evidence = network(*(torch.from_numpy(batch[word]).to(device) for word in takes))
+            given = batch | {"images": shown(network, batch)}
+            evidence = network(*(torch.from_numpy(given[word]).to(device) for word in takes))
             logits.append(evidence.logit.double().cpu().numpy())
             labels.append(batch["labels"])
     network.train(was_training)
     return float(metrics.auc(np.concatenate(logits), np.concatenate(labels)))
+
+
+def shown(network: "nn.Module", batch: "Batch") -> "NDArray[np.float32]":
+    """The pictures (B, 3, S, S) of a batch that a detector judges: those that hide its faces.
+
+    All but StegaFFD are shown the faces themselves.
+    """
+    hide = getattr(network, "hide", None)
+    faces: NDArray[np.float32] = batch["images"]
+    if hide is None or "covers" not in batch:
+        return faces
+    import torch
+
+    device = next(network.parameters()).device
+    hidden = hide(*(torch.from_numpy(batch[word]).to(device) for word in ("images", "covers")))
+    return np.asarray(hidden.cpu().numpy(), np.float32)
 
 
 def correlation(network: "nn.Module", source: "Source") -> float:

@@ -23,6 +23,7 @@ FACE: Mapping[str, Any] = {"crop": "face", "margin": 1.3}
 SHOWN: Mapping[str, Mapping[str, Any]] = {  # what a method of this task is shown in a scan
     "documents": {"crop": "page"},
     "tampering": {"crop": "whole"},
+    "hidden": {"crop": "whole"},
 }
 
 

@@ -141,11 +141,7 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
     """Train from the last state that was kept, or from the start; one record a step."""
     fit = plan.fit
     optimizer = fitting.adam(
-        network,
-        lr=fit.lr,
-        lrs=fit.lrs,
-        weight_decay=fit.weight_decay,
-        decoupled=fit.decoupled,
+        network, lr=fit.lr, lrs=fit.lrs, weight_decay=fit.weight_decay, decoupled=fit.decoupled
     )
     state, steps = run / "progress.safetensors", run / "steps.jsonl"
     done = fitting.resume(state, network, optimizer) if state.exists() else 0
@@ -163,9 +159,11 @@ def _learn(run: Path, plan: Recipe, network: nn.Module, source: Source) -> Itera
             use = expert_use.used(network, step.number)  # of the step's batch
             if use is not None and _is_main():
                 expert_use.keep(run, use)
-            record[figure] = _agreed(judge(network, source, plan.slug))
-            is_best = record[figure] > max(values, default=-math.inf)
-            values.append(record[figure])
+            is_best = False
+            if getattr(network, "decides", True) or step.number == fit.steps:
+                record[figure] = _agreed(judge(network, source, plan.slug))
+                is_best = record[figure] > max(values, default=-math.inf)
+                values.append(record[figure])
             if _is_main():
                 if is_best:
                     fitting.save(network, run / "weights.safetensors")
@@ -196,7 +194,8 @@ def _steps(
     )
     schedule: fitting.Schedule = fitting.constant
     if fit.schedule == "cosine":
-        schedule = fitting.cosine(fit.steps, warmup=fit.warmup)
+        turns = getattr(network, "turns", ())  # each learns at rates of its own
+        schedule = fitting.cosine(*turns, fit.steps - sum(turns), warmup=fit.warmup)
     return fitting.fit(
         network,  # type: ignore[arg-type]
         loader,
@@ -239,7 +238,10 @@ def _plan(
             "--set data.balance=pairs (the manifest's column partner says which belong together)"
         )
     # a run may be resumed from another folder
-    return plan._replace(data=replace(plan.data, manifest=absolute(plan.data.manifest)))
+    covers = str(Path(plan.data.covers).absolute()) if plan.data.covers else ""
+    return plan._replace(
+        data=replace(plan.data, manifest=absolute(plan.data.manifest), covers=covers)
+    )
 
 
 def _build(plan: Recipe) -> nn.Module:

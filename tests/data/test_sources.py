@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from telltale.data import WORDS
+from telltale.data.covers import Covered
 from telltale.data.manifest import split_of
-from telltale.data.sources import Data, Source, absolute, open_source
+from telltale.data.sources import Data, Source, ToySource, absolute, open_source
 from telltale.data.synth.textures import textures
 from telltale.data.synth.toyfaces import KINDS
 
@@ -134,7 +135,9 @@ def test_forged_faces_have_domains_and_partners(tmp_path: Path, people: Path) ->
     assert sorted(next(iter(made.validation()))["labels"].tolist()) == [0] * 3 + [1] * 3
 
 
-def test_covers_are_drawn_afresh_and_know_no_label(tmp_path: Path) -> None:
+def test_covers_are_drawn_afresh_and_know_no_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fields = ("images", "labels", "covers")
     made = toys(tmp_path, fields)
     batch, other = made[0], made[1]
@@ -143,6 +146,15 @@ def test_covers_are_drawn_afresh_and_know_no_label(tmp_path: Path) -> None:
     assert not np.array_equal(batch["covers"], other["covers"])
     assert np.array_equal(batch["covers"], made[0]["covers"])
     assert len(np.unique(batch["covers"].reshape(20, -1), axis=0)) == 20
+    plain = toys(tmp_path, ("images", "labels"))
+    given = plain[0]
+    monkeypatch.setattr(
+        ToySource, "__getitem__", lambda *_: given | {"labels": 1 - given["labels"]}
+    )
+    turned = Covered(plain, "", 40, seed=3)[0]  # as it is, but for the labels
+    assert np.array_equal(turned["labels"], 1 - batch["labels"])
+    assert np.array_equal(turned["covers"], batch["covers"])
+    monkeypatch.undo()
     natural = toys(tmp_path, fields, covers=str(MEDIA))
     assert "pictures" in natural.about["covers"]
     covers = natural[0]["covers"]

@@ -194,16 +194,20 @@ def test_9_covers_alone_tell_nothing() -> None:
 def test_10_what_was_learnt_on_raw_faces_is_lost_on_stego_pictures() -> None:
     raw, auc = learnt(1.0)
     assert auc > 0.75  # after 60 steps
-    raw.strength = 0.06
     test = toy_faces(100, seed=1, identities=range(100, 130))
-    scores = []
-    for name in ("real", "DF"):
-        pictures = torch.from_numpy(test.images[name].transpose(0, 3, 1, 2) / 255).float()
-        fresh = torch.from_numpy(textures(100, 40, np.random.default_rng([8, name == "DF"])))
-        with torch.no_grad():
-            scores.append(raw(raw.hide(pictures, fresh)).logit.numpy())
-    hidden = float(metrics.auc(np.concatenate(scores), np.repeat([0, 1], 100)))
-    assert abs(hidden - 0.5) < 0.2
+
+    def hidden(strength: float) -> float:
+        raw.strength, scores = strength, []
+        for name in ("real", "DF"):
+            pictures = torch.from_numpy(test.images[name].transpose(0, 3, 1, 2) / 255).float()
+            fresh = torch.from_numpy(textures(100, 40, np.random.default_rng([8, name == "DF"])))
+            with torch.no_grad():
+                scores.append(raw(raw.hide(pictures, fresh)).logit.numpy())
+        return float(metrics.auc(np.concatenate(scores), np.repeat([0, 1], 100)))
+
+    assert abs(hidden(0.06) - 0.5) < 0.1
+    assert abs(hidden(0.5) - 0.5) < 0.15  # where one that learns there has no trouble:
+    assert learnt(0.5)[1] > 0.8
 
 
 def test_11_the_server_never_recovers() -> None:

@@ -12,7 +12,8 @@ def protect(  # noqa: PLR0913  # an option each
         typer.Argument(help="A folder of pictures, or videos.", metavar="FOLDER|VIDEO…"),
     ],
     method: Annotated[
-        Literal["mtl_ue", "tue"], typer.Option(help="mtl_ue: pictures. tue: videos.")
+        Literal["mtl_ue", "tue", "stega_ffd"],
+        typer.Option(help="mtl_ue: pictures. tue: videos. stega_ffd: faces, hidden in pictures."),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the copies.", metavar="FOLDER")],
     labels: Annotated[
@@ -24,6 +25,13 @@ def protect(  # noqa: PLR0913  # an option each
     boxes: Annotated[
         Path | None,
         typer.Option(help="Video: a line x,y,w,h a frame. Default: VIDEO's name with .txt."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="stega_ffd: a trained run's folder.", metavar="FOLDER")
+    ] = None,
+    covers: Annotated[
+        Path | None,
+        typer.Option(help="stega_ffd: natural pictures, one or more a face.", metavar="FOLDER"),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="As for telltale train.")] = None,
     set_: Annotated[
@@ -54,6 +62,8 @@ def protect(  # noqa: PLR0913  # an option each
             f"protecting needs {error.name}: pip install 'telltale-vision[train]'"
         ) from None
     settings = dict(setting(text) for text in set_ or [])
+    if method != "stega_ffd" and not (run is None and covers is None):
+        raise ValueError(f"{method} takes no --run and no --covers")
     if method == "mtl_ue":
         if len(paths) != 1 or not paths[0].is_dir() or boxes is not None:
             raise ValueError("mtl_ue wants one folder of pictures, and no --boxes")
@@ -67,6 +77,12 @@ def protect(  # noqa: PLR0913  # an option each
             resume=resume,
             watch=watch,
         )
+    elif method == "stega_ffd":
+        if len(paths) != 1 or not paths[0].is_dir() or run is None or covers is None:
+            raise ValueError("stega_ffd wants one folder of faces, --run and --covers")
+        if labels or boxes or recipe or settings:
+            raise ValueError("stega_ffd takes no --labels, --boxes, --recipe and --set")
+        results = verb.hide_faces(paths[0], out, run=run, covers=covers, resume=resume, watch=watch)
     else:
         if labels is not None:
             raise ValueError("tue wants videos, and no --labels")
@@ -87,7 +103,7 @@ def protect(  # noqa: PLR0913  # an option each
         else:
             made += 1
     figures = None
-    if effect and made:
+    if effect and made and method != "stega_ffd":
         if method == "mtl_ue":
             figures = verb.picture_effect(paths[0], out, labels=labels, watch=watch)
             if figures is None:

@@ -133,6 +133,7 @@ def _of_run(run: Path, grid: int | None) -> Opened:
     from telltale import catalog
     from telltale.explain.relevance import ALL
     from telltale.explain.subjects import Blocks, Traced
+    from telltale.judging import shown
     from telltale.runs import FACE, SHOWN, read_run
     from telltale.train import data_of, network_of
 
@@ -143,7 +144,7 @@ def _of_run(run: Path, grid: int | None) -> Opened:
 
     def validation() -> Iterator[NDArray[np.float32]]:
         for batch in data_of(run).validation():
-            yield batch["images"]
+            yield shown(network, batch)
 
     side = int(next(validation()).shape[-1])
     looker = _looker(side, {**SHOWN.get(card.task, FACE)})

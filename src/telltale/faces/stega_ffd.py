@@ -7,7 +7,8 @@
 
 LFAD drops what the cover dominates, SFDA cancels what cover and face share (in space, and among the
 rows and columns of the spectrum), SDA leads the features towards those of a frozen teacher that saw
-raw faces. The server neither needs nor has the network that hides.
+raw faces. The server needs no network that hides: it gets the exported detector, which has none,
+and not the run's folder, whose weights hold all three networks.
 
 Source: Ma et al., "StegaFFD: Privacy-Preserving Face Forgery Detection via Fine-Grained
 Steganographic Domain Lifting", arXiv:2603.02886. Only the abstract could be read: names, purposes
@@ -34,7 +35,7 @@ from telltale.nn.differential import DifferentialAttention
 from telltale.nn.grid import to_map, to_patches
 from telltale.nn.hiding import HidingNetwork, mix, mix_bands
 from telltale.nn.residual_block import ResidualBlock, conv_norm
-from telltale.nn.spectrum import log_amplitude
+from telltale.nn.spectrum import amplitude_tokens
 from telltale.nn.wavelet import pyramid
 
 HIDERS = ("hinet", "mix", "haar")
@@ -63,8 +64,8 @@ class StegaFFD(nn.Module):
         sda_weight: λ_a.
         levels: Haar levels; S is a multiple of 2 to their power.
         width: w, channels of the first stage; the others have two and four times as many.
-        hider_steps: Steps in which "hinet" learns; 0 if it is loaded.
-        teacher_steps: Steps in which the teacher learns; 0 if it is loaded.
+        hider_steps: Steps in which "hinet" learns; of several runs in turn, from the first one's.
+        teacher_steps: Steps after these in which the teacher learns.
 
     Raises:
         ValueError: If a setting is out of range or pictures are not float batches of RGB squares.
@@ -91,8 +92,9 @@ class StegaFFD(nn.Module):
         if hider not in HIDERS:
             raise ValueError(f"hider must be one of {', '.join(HIDERS)}, got {hider!r}")
         if not 0 <= strength <= 1 or min(sda_weight, hider_steps, teacher_steps) < 0:
-            numbers = f"{sda_weight=}, {hider_steps=} and {teacher_steps=}"
-            raise ValueError(f"want {strength=} in 0..1, {numbers} of 0 or more")
+            raise ValueError(
+                f"want {strength=} in 0..1, {sda_weight=}, {hider_steps=} and {teacher_steps=} ≥ 0"
+            )
         has_sda = "sda" in chosen and sda_weight > 0
         self.detector = Detector(width, levels, lfad="lfad" in chosen, sfda="sfda" in chosen)
         self.hider = HidingNetwork() if hider == "hinet" else None
@@ -100,7 +102,10 @@ class StegaFFD(nn.Module):
         self.aligners = nn.ModuleList()  # P, one for each stage
         if has_sda:
             self.teacher = Detector(width, levels, lfad="lfad" in chosen, sfda="sfda" in chosen)
-            self.aligners.extend(aligner(times * width) for times in (1, 2, 4))
+            self.aligners.extend(nn.Conv2d(n * width, n * width, 1) for n in (1, 2, 4))
+            for conv in self.aligners:
+                nn.init.dirac_(conv.get_parameter("weight"))  # each starts as the identity
+                nn.init.zeros_(conv.get_parameter("bias"))
         self.kind = hider
         self.strength = strength
         self.sda_weight = sda_weight
@@ -123,10 +128,8 @@ class StegaFFD(nn.Module):
                 label. A cover that comes back gives away that something is hidden in it.
         """
         self._want_pairs(faces, covers)
-        if self.hider is not None:
-            stego, _ = self.hider(faces, covers)
-        else:
-            stego = (mix if self.kind == "mix" else mix_bands)(faces, covers, self.strength)
+        how = mix if self.kind == "mix" else mix_bands
+        stego = self.hider(faces, covers)[0] if self.hider else how(faces, covers, self.strength)
         rounded: Tensor = (255 * stego).round().clamp(0, 255) / 255
         return rounded
 
@@ -145,11 +148,13 @@ class StegaFFD(nn.Module):
             raise ValueError(f"a hidden face would show: PSNR {worst:.1f} dB, want {least_psnr:g}")
         return (255 * stego).round().to(torch.uint8)
 
+    @torch.no_grad()
     def score(self, stego: Tensor) -> Tensor:
         """The server's side: P(forged), (B,), of uint8 pictures (B, 3, S, S)."""
         if stego.dtype != torch.uint8:
             raise ValueError(f"want uint8 pictures, got {stego.dtype}")
-        p_fake: Tensor = torch.sigmoid(self(stego / 255).logit)
+        self.detector.eval()
+        p_fake: Tensor = torch.sigmoid(self(stego.to(self.detector.head.weight.dtype) / 255).logit)
         return p_fake
 
     @property
@@ -159,6 +164,16 @@ class StegaFFD(nn.Module):
         if done < self.hider_steps:
             return "hider"
         return "teacher" if done < self.hider_steps + self.teacher_steps else "detector"
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Steps of the stages before the detector's, each of which has a schedule of its own."""
+        return tuple(steps for steps in (self.hider_steps, self.teacher_steps) if steps)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the detector has learnt anything: until then no weights are the best."""
+        return int(self.done) > sum(self.turns)
 
     def loss(self, images: Tensor, labels: Tensor, covers: Tensor) -> Losses:
         """Terms of the present stage, to sum and minimise; a call in training mode is a step.
@@ -279,22 +294,7 @@ class SFDA(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         places: Tensor = to_map(self.space(to_patches(x), to_patches(guide)))
-        waves = self.spectrum(spectral_tokens(x), spectral_tokens(guide)).mean(1)
+        waves = self.spectrum(amplitude_tokens(x), amplitude_tokens(guide)).mean(1)
         space, spectrum = torch.softmax(self.balance, 0)
         y: Tensor = x + space * places + spectrum * waves[..., None, None]
         return y
-
-
-def aligner(width: int) -> nn.Conv2d:
-    """P of one stage: a 1 × 1 convolution that starts as the identity."""
-    conv = nn.Conv2d(width, width, 1)
-    nn.init.dirac_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv
-
-
-def spectral_tokens(x: Tensor) -> Tensor:
-    """Log amplitudes of maps (B, C, h, w), the mean of each row and each column: (B, h + w, C)."""
-    amplitude = log_amplitude(x)
-    return torch.cat([amplitude.mean(3), amplitude.mean(2)], 2).mT

@@ -17,6 +17,12 @@ def log_amplitude(x: Tensor) -> Tensor:
     return torch.log1p((real.square() + imaginary.square() + 1e-12).sqrt())  # √0 has no slope
 
 
+def amplitude_tokens(x: Tensor) -> Tensor:
+    """Log amplitudes of maps (B, C, h, w), the mean of each row and each column: (B, h + w, C)."""
+    amplitude = log_amplitude(x)
+    return torch.cat([amplitude.mean(3), amplitude.mean(2)], 2).mT
+
+
 def _waves(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the Fourier matrix (size, size)."""
     places = torch.arange(size, dtype=like.dtype, device=like.device)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from telltale.media import MediaError, find_media, kind_of
 from telltale.media.files import sha256
 from telltale.metrics.visibility import ssim
 
@@ -135,6 +136,18 @@ def begin(out: Path, sources: Iterable[Path], plan: Mapping[str, Any], *, resume
     replace_text(kept, text + "\n")
 
 
+def pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder, sorted.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    found = [path for path in find_media([folder]) if _is_picture(path)]
+    if not found:
+        raise ValueError(f"{folder}: has no pictures")
+    return sorted(found)
+
+
 def names(sources: Sequence[Path], root: Path, suffix: str) -> dict[Path, Path]:
     """Relative places of copies; a name that two originals would share keeps its first suffix."""
     found = {source: source.relative_to(root).with_suffix(suffix) for source in sources}
@@ -200,11 +213,17 @@ def write_report(out: Path, effect: Mapping[str, Any] | None) -> Path:
     """Write ``report.md`` on visibility and the measured effect; gives its path."""
     copies = [*records(out)]
     plan = json.loads((out / PLAN).read_text("utf-8"))
+    largest = max((c.largest for c in copies), default=0)
+    if "levels" in plan:
+        bound = f"{len(copies)} copies, bound {plan['levels']} of 255 levels, greatest change when "
+        bound += f"read back {largest}."
+    else:
+        bound = f"{len(copies)} faces, each hidden in another picture: figures are of the change "
+        bound += "against that picture, which is sent in the face's place."
     lines = [
         f"# Protected by {plan['method']}",
         "",
-        f"{len(copies)} copies, bound {plan['levels']} of 255 levels, greatest change when read "
-        f"back {max((c.largest for c in copies), default=0)}.",
+        bound,
         "",
         "| copy | largest change | PSNR, dB | SSIM |",
         "|---|---|---|---|",
@@ -245,3 +264,10 @@ def _word(value: object) -> object:
 
 def _number(value: Any) -> Any:  # noqa: ANN401  # whatever a line holds
     return float(value) if value in ("inf", "nan") else value
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        return kind_of(path) == "picture"
+    except MediaError:
+        return False

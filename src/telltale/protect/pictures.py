@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from telltale.media import MediaError, find_media, kind_of, read_picture
+from telltale.media import MediaError, read_picture
 from telltale.media.files import sha256
 from telltale.media.lossless import write_png
 from telltale.protect import copies
@@ -101,7 +101,7 @@ def read_labels(folder: Path, labels: Path | None) -> Labelled:
             table is not right; the text names the line.
     """
     if labels is None:
-        files = [file for file in find_media([folder]) if _is_picture(file)]
+        files = copies.pictures(folder)
         rows = {file: [file.parent.relative_to(folder).as_posix()] for file in files}
         tasks = ["folder"]
     else:
@@ -278,10 +278,3 @@ def _table(folder: Path, labels: Path) -> tuple[dict[Path, list[str]], list[str]
             raise ValueError(f"{labels}, line {number}: want each path once, inside {folder}")
         rows[path] = line[1:]
     return rows, head[1:]
-
-
-def _is_picture(file: Path) -> bool:
-    try:
-        return kind_of(file) == "picture"
-    except MediaError:
-        return False
