@@ -292,7 +292,8 @@ def draw(
             mean, deviation = zip(*rows, strict=True)
             spots = np.arange(len(arms)) + (number - (len(keys) - 1) / 2) * width
             place.bar(spots, mean, 0.95 * width, yerr=deviation, capsize=3, label=key)
-        place.set_xticks(np.arange(len(arms)), arms, fontsize=7)
+        upright = 90 if len(arms) > 10 else 0
+        place.set_xticks(np.arange(len(arms)), arms, fontsize=7, rotation=upright)
         place.set_ylabel(label)
         place.legend(fontsize=7)
         if label.startswith("AUC"):
