@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from telltale.nn import experts as mixture
 from telltale.nn.experts import Gate, dispatch, expected_load, variation
 
 
@@ -31,12 +32,13 @@ def test_dispatch_brings_items_back_in_order() -> None:
     assert torch.equal(same, x)
 
 
+@pytest.mark.parametrize("training", [False, True])  # shares are without noise in both
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("router_grad", ["none", "gate_weighted"])
-def test_dispatch_is_the_dense_loop(k: int, router_grad: str) -> None:
+def test_dispatch_is_the_dense_loop(k: int, router_grad: str, training: bool) -> None:
     torch.manual_seed(0)
     x, layers = torch.randn(30, 5), [nn.Linear(5, 3) for _ in range(4)]
-    gate = moved(Gate(5, 4, k)).eval()
+    gate = moved(Gate(5, 4, k)).train(training)
     routing = gate(x)
     dense = torch.zeros(30, 3)
     probabilities = (x @ gate.choice).softmax(-1)
@@ -74,12 +76,76 @@ def test_even_use_has_no_imbalance_and_one_expert_for_all_has_the_most() -> None
 def test_load_of_two_experts_by_the_formula_and_by_trials() -> None:
     torch.manual_seed(0)
     clean, spread = torch.tensor([[0.3, 0.0]]), torch.tensor([[0.7, 0.5]])
-    noisy = clean + spread * torch.tensor([[0.4, -0.2]])
+    noisy = clean + spread * torch.tensor([[0.4, -0.2]])  # expert 0 is in, expert 1 out
     load = expected_load(clean, noisy, spread, 1)
-    want = torch.special.ndtr((clean[0, 0] - noisy[0, 1]) / spread[0, 0])
-    assert load[0] == pytest.approx(want.item(), abs=1e-6)
-    again = clean[0, 0] + spread[0, 0] * torch.randn(100_000)
-    assert load[0].item() == pytest.approx((again > noisy[0, 1]).float().mean().item(), rel=0.02)
+    for own, other in ((0, 1), (1, 0)):
+        want = torch.special.ndtr((clean[0, own] - noisy[0, other]) / spread[0, own])
+        assert load[own] == pytest.approx(want.item(), abs=1e-6)
+        again = clean[0, own] + spread[0, own] * torch.randn(100_000)
+        hits = (again > noisy[0, other]).float().mean().item()
+        assert load[own].item() == pytest.approx(hits, rel=0.02)
+
+
+def test_load_of_four_experts_two_an_item_by_trials() -> None:
+    torch.manual_seed(0)
+    clean = torch.tensor([[0.3, 0.0, -0.1, 0.2], [0.0, 0.4, 0.1, -0.3]])
+    spread = torch.tensor([[0.7, 0.5, 0.9, 0.6], [0.8, 0.6, 0.7, 0.5]])
+    noisy = clean + spread * torch.tensor([[0.4, -0.2, 0.9, -0.5], [0.1, 0.3, -0.6, 0.8]])
+    found = expected_load(clean, noisy, spread, 2)
+    for own in range(4):
+        others = noisy[:, [e for e in range(4) if e != own]]
+        again = clean[:, own] + spread[:, own] * torch.randn(100_000, 2)
+        beaten_by = (others > again[..., None]).sum(-1)
+        want = (beaten_by < 2).float().mean(0).sum()  # over the two items
+        assert found[own].item() == pytest.approx(want.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_noise_and_balance_are_those_of_the_equations(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+
+    def watched(clean: Tensor, noisy: Tensor, spread: Tensor, k: int) -> Tensor:
+        seen[:] = [clean, noisy, spread]
+        return expected_load(clean, noisy, spread, k)
+
+    monkeypatch.setattr(mixture, "expected_load", watched)
+    torch.manual_seed(0)
+    gate, x = Gate(5, 4, k), torch.randn(30, 5)
+    gate(x)
+    torch.testing.assert_close(seen[2], torch.full((30, 4), 0.7031), atol=1e-4, rtol=0)
+    moved(gate)
+    torch.manual_seed(7)
+    routing = gate(x)
+    clean, noisy, spread = seen
+    torch.manual_seed(7)
+    torch.testing.assert_close(clean, x @ gate.choice)
+    torch.testing.assert_close(spread, (1 + (x @ gate.noise).exp()).log() + 0.01)
+    torch.testing.assert_close(noisy, clean + spread * torch.randn(30, 4))
+    best = noisy.topk(k)
+    assert torch.equal(routing.chosen, best.indices)
+    importance = torch.zeros(4)
+    for gates, chosen in zip(best.values.softmax(-1), best.indices, strict=True):
+        importance[chosen] += gates
+    load = expected_load(clean, noisy, spread, k)
+    torch.testing.assert_close(routing.balance, variation(importance) + variation(load))
+
+
+def test_a_gate_is_exact_where_products_are_halved() -> None:
+    torch.manual_seed(0)
+    gate, x = moved(Gate(5, 4)), torch.randn(3000, 5)  # bfloat16 has no odd number above 256
+    torch.manual_seed(7)
+    whole = gate(x)
+    torch.manual_seed(7)
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = gate(x)
+        from_half = gate(x.bfloat16())
+    for name, want in whole._asdict().items():
+        got = getattr(halved, name)
+        assert got.dtype == want.dtype
+        assert torch.equal(got, want)
+        assert getattr(from_half, name).dtype == want.dtype
 
 
 def test_fresh_routing_is_uniform_in_training_and_expert_0_in_evaluation() -> None:

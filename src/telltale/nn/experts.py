@@ -24,7 +24,7 @@ LEAST_NOISE = 0.01  # standard deviation below which the noise never falls
 
 
 class Routing(NamedTuple):
-    """Where M items go."""
+    """Where M items go; what is no index is float32, whatever the items are."""
 
     chosen: Tensor  # (M, k) int64, the best first
     shares: Tensor  # (M, k) softmax over all experts, of the chosen ones, without noise
@@ -53,10 +53,16 @@ class Gate(nn.Module):
         self.noise = nn.Parameter(torch.zeros(width, experts))  # W_n
 
     def forward(self, x: Tensor) -> Routing:
-        clean = x @ self.choice
+        # In full precision: halved, counts above 256 are rounded, and CUDA's autocast halves the
+        # products but not their softmax, so that scatter meets two types and refuses.
+        with torch.autocast(x.device.type, enabled=False):
+            return self._route(x.float())
+
+    def _route(self, x: Tensor) -> Routing:
+        clean = x @ self.choice.float()
         noisy, spread = clean, None
         if self.training:
-            spread = F.softplus(x @ self.noise) + LEAST_NOISE
+            spread = F.softplus(x @ self.noise.float()) + LEAST_NOISE
             noisy = clean + spread * torch.randn_like(clean)
         if torch.compiler.is_exporting():  # ONNX has no stable sort; its top-k takes the first
             chosen = noisy.topk(self.k, dim=-1).indices
