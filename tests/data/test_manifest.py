@@ -195,6 +195,24 @@ def test_pairs_are_a_genuine_picture_and_a_forgery_of_it(tmp_path: Path) -> None
         draw(read(alone, ["images"], size=4), 0, batch=2, seed=0, balance="pairs")
 
 
+def test_balanced_labels_draw_a_genuine_frame_as_often_as_all_kinds_have_one(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for frame in range(4):
+        for kind in ("", "a", "b", "c", "d"):
+            picture(tmp_path / f"{kind}{frame}.png", (frame, 0, 0))
+            rows.append(f"{kind}{frame}.png,{int(kind != '')},{kind}")
+    (tmp_path / "data.csv").write_text("\n".join(["path,label,kind", *rows]))
+    dataset = read(tmp_path / "data.csv", ["images", "domains"], size=2)
+    drawn: Counter[tuple[int, int]] = Counter()
+    for number in range(4):  # 4 forged ones each: an epoch of theirs
+        batch = draw(dataset, number, batch=8, seed=0, balance="labels")
+        frames = np.rint(255 * batch["images"][:, 0, 0, 0]).astype(int).tolist()
+        drawn.update(zip(batch["domains"].tolist(), frames, strict=True))
+    assert drawn == {(kind, frame): 1 if kind else 4 for kind in range(5) for frame in range(4)}
+
+
 def test_balance_wants_both_classes(table: Path) -> None:
     rows = read_manifest(table).rows
     genuine = read_manifest(table)
