@@ -1,17 +1,22 @@
 """MoE-FFD, held to the brief's faithfulness checks (numbered as there)."""
 
+import copy
+import tomllib
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from telltale.data.sources import Data, open_source
 from telltale.faces.moe_ffd import Adapter, AdapterExperts, LowRankExperts, MoEFFD
 from telltale.fit import adam, fit
 from telltale.nn.backbones import SHAPES, backbone
 from telltale.nn.difference import OPERATORS
-from telltale.nn.experts import LEAST_NOISE
-from telltale.nn.vit import ViT
+from telltale.nn.vit import Attention, ViT
 
+RECIPES = Path(__file__).parents[2] / "recipes" / "moe_ffd"
 SMALL = {"lora_ranks": (2, 3, 4), "adapter_ops": ("cv", "cd", "rd"), "adapter_dim": 4}
 
 
@@ -83,8 +88,36 @@ def test_5_only_weighted_gates_teach_the_router(batch: dict[str, Tensor]) -> Non
         assert all(gate.choice.grad is not None and gate.choice.grad.any() for gate in gates)
 
 
-def test_7_the_noise_starts_with_a_known_deviation() -> None:
-    assert F.softplus(torch.zeros(())).item() + LEAST_NOISE == pytest.approx(0.7031, abs=1e-4)
+@pytest.mark.parametrize("router_grad", ["none", "gate_weighted"])
+def test_4_a_tokens_expert_updates_its_query_key_and_value(router_grad: str) -> None:
+    torch.manual_seed(0)
+    base = Attention(8, 2)
+    part = LowRankExperts(base, (2, 3, 4), 1, router_grad).eval()
+    for weight in (part.gate.choice, *part.experts.parameters()):
+        nn.init.normal_(weight, std=0.5)
+    x = torch.randn(3, 5, 8)
+    chances = (x @ part.gate.choice).softmax(-1)
+    update = torch.zeros(3, 5, 24)
+    for picture in range(3):
+        for token in range(5):
+            share, number = chances[picture, token].max(-1)
+            expert = part.experts[int(number)]
+            one = expert.up @ (expert.down @ x[picture, token])
+            update[picture, token] = one * (share if router_grad == "gate_weighted" else 1)
+    q, k, v = (base.qkv(x) + update).view(3, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    mixed = (q @ k.mT / 2).softmax(-1) @ v  # 2 = √(8 / 2)
+    want = base.proj(mixed.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(part(x), want, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(part(x), base(x), atol=0.1)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_6_the_balance_is_a_weighted_mean_over_blocks(depth: int, batch: dict[str, Tensor]) -> None:
+    trunk = backbone("vit_toy", size=16, depth=depth, norm=True)
+    network = MoEFFD(trunk, lora_ranks=(2, 3, 4), adapter_ops=("cv", "cd")).eval()
+    losses = network.loss(**batch)  # fresh and without noise: all go to expert 0 of E
+    assert losses["lora_balance"].item() == pytest.approx(200 * 2 * 3, rel=1e-5)
+    assert losses["adapter_balance"].item() == pytest.approx(1 * 2 * 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -131,13 +164,14 @@ def test_12_tokens_choose_low_rank_experts_and_pictures_choose_adapters(
     torch.testing.assert_close(usage["lora"].sum(-1), torch.ones(2))
 
 
-def test_12_a_pictures_adapter_is_chosen_by_its_mean_token() -> None:
+def test_12_a_pictures_adapter_is_chosen_by_the_mean_of_all_its_tokens() -> None:
     torch.manual_seed(0)
-    part = AdapterExperts(6, ("cv", "cd", "ad"), 2, 1, "none").eval()
-    nn.init.normal_(part.gate.choice)
-    tokens = torch.randn(5, 10, 6)
-    want = (tokens.mean(1) @ part.gate.choice).argmax(-1)
-    assert torch.equal(part.gate(tokens.mean(1)).chosen[:, 0], want)
+    part = AdapterExperts(6, ("cv", "cd", "ad"), 2, 1, "none")
+    seen: list[Tensor] = []
+    part.gate.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    tokens = torch.randn(5, 1 + 9, 6)
+    part(tokens)
+    torch.testing.assert_close(seen[0], tokens.sum(1) / 10)
 
 
 def test_13_only_experts_gates_head_and_first_norms_move(batch: dict[str, Tensor]) -> None:
@@ -152,6 +186,24 @@ def test_13_only_experts_gates_head_and_first_norms_move(batch: dict[str, Tensor
     )
 
 
+def test_14_the_recipe_draws_genuine_frames_four_times_as_often_as_a_kinds(tmp_path: Path) -> None:
+    lines = ["path,label,split,kind,video"]
+    for kind in ("", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
+        for number in range(36):
+            split, video = ("train", "a") if number < 32 else ("val", "b")
+            (tmp_path / f"{kind}{number}.png").touch()
+            lines.append(f"{kind}{number}.png,{int(kind != '')},{split},{kind},{kind}/{video}")
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    table = tomllib.loads((RECIPES / "paper.toml").read_text("utf-8"))["data"]
+    data = Data(**(table | {"manifest": str(tmp_path / "data.csv")}))
+    source = open_source(data, fields=["labels", "domains"], size=224, seed=0, cache=tmp_path)
+    assert source.about["train"] == 5 * 20
+    drawn: Counter[int] = Counter()
+    for number in range(5):  # 16 fakes each: all 80 once
+        drawn += Counter(source[number]["domains"].tolist())
+    assert drawn == {0: 80, 1: 20, 2: 20, 3: 20, 4: 20}
+
+
 @pytest.mark.parametrize(("part", "zero"), [("lora", {"lora_k": 0}), ("adapter", {"adapter_k": 0})])
 def test_a_part_can_be_left_out(part: str, zero: dict[str, int], batch: dict[str, Tensor]) -> None:
     network = detector(**zero)
@@ -159,12 +211,22 @@ def test_a_part_can_be_left_out(part: str, zero: dict[str, int], batch: dict[str
     assert part not in network.usage()
 
 
-def test_the_balance_is_handed_out_once(batch: dict[str, Tensor]) -> None:
+def test_the_loss_is_the_same_without_gradients(batch: dict[str, Tensor]) -> None:
+    network = moved(detector()).eval()
+    want = network.loss(**batch)
+    with torch.no_grad():
+        found = network.loss(**batch)
+    assert set(found) == {"ce", "lora_balance", "adapter_balance"}
+    for name, term in found.items():
+        torch.testing.assert_close(term, want[name].detach())
+
+
+def test_no_graph_is_kept(batch: dict[str, Tensor]) -> None:
     network = detector()
+    network(batch["images"])
+    copy.deepcopy(network)  # refuses what has a graph
     network.loss(**batch)
-    part = next(m for m in network.modules() if isinstance(m, LowRankExperts))
-    with pytest.raises(RuntimeError, match="no forward pass since"):
-        part.taken_balance()
+    copy.deepcopy(network)
 
 
 @pytest.mark.parametrize(

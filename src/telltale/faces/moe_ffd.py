@@ -12,7 +12,10 @@ Forgery Detection", IEEE TDSC 2025, arXiv:2404.08452; gates from Shazeer et al.,
 Departures: the published code leaves p out ("none"); with one expert each, its routers then learn
 nothing from the task, and in evaluation all items go to expert 0. The default "gate_weighted"
 multiplies by p, as Switch Transformers do. With k = 1 the code's log Σ exp is the expert's own
-answer, and is not taken. As in the code, the blocks' first layer norms train too.
+answer, and is not taken; with k > 1 "none" does not begin as the plain transformer, since of k
+zeros it is log k. As in the code, the blocks' first layer norms train too.
+Fixed: that these norms train; the gates' least noise (``LEAST_NOISE`` in telltale.nn.experts); the
+common factor of both balance terms, 1, which ``balance`` can take up.
 """
 
 import math
@@ -102,23 +105,30 @@ class MoEFFD(nn.Module):
             labels: (B,) int64, 0 real and 1 fake.
         """
         want_labels(labels, len(images))
-        losses = {"ce": F.cross_entropy(self.score(images), labels)}
-        for (name, parts), weight in zip(self._routed().items(), self.balance, strict=True):
-            found = [part.taken_balance() for part in parts]
+        logits, balances = self._answers(images)
+        losses = {"ce": F.cross_entropy(logits, labels)}
+        for (name, found), weight in zip(balances.items(), self.balance, strict=True):
             if found:
                 losses[f"{name}_balance"] = weight * torch.stack(found).mean()
         return losses
 
     def score(self, images: Tensor) -> Tensor:
         """Logits (B, 2) of real and fake."""
-        logits: Tensor = self.head(self.backbone(images)[:, 0])
-        return logits
+        return self._answers(images)[0]
 
     def usage(self) -> dict[str, Tensor]:
         """Share of the last batch's tokens and pictures that each expert got, (blocks, E) each."""
         found = {name: [part.counts for part in parts] for name, parts in self._routed().items()}
         stacks = {name: torch.stack(counts) for name, counts in found.items() if counts}
         return {name: s / s.sum(-1, keepdim=True).clamp(min=1) for name, s in stacks.items()}
+
+    def _answers(self, images: Tensor) -> tuple[Tensor, dict[str, list[Tensor]]]:
+        """Logits (B, 2), and the balance of each gate; taken at once, so that no graph is kept."""
+        logits: Tensor = self.head(self.backbone(images)[:, 0])
+        return logits, {
+            name: [taken for part in parts if (taken := part.take_balance()) is not None]
+            for name, parts in self._routed().items()
+        }
 
     def _routed(self) -> "dict[str, list[Routed]]":
         parts = [part for part in self.modules() if isinstance(part, Routed)]
@@ -140,10 +150,8 @@ class Routed(nn.Module):
         self.register_buffer("counts", torch.zeros(experts), persistent=False)
         self._balance: Tensor | None = None
 
-    def taken_balance(self) -> Tensor:
-        """The balance of the last forward pass; handed out once, so that no graph is kept."""
-        if self._balance is None:
-            raise RuntimeError("no forward pass since the balance was taken")
+    def take_balance(self) -> Tensor | None:
+        """The balance of the last forward pass; None once it is taken, and in an export."""
         balance, self._balance = self._balance, None
         return balance
 
@@ -152,7 +160,7 @@ class Routed(nn.Module):
         routing = self.gate(x)
         if not torch.compiler.is_exporting():
             self.counts = routing.counts.detach()
-            self._balance = routing.balance if torch.is_grad_enabled() else None
+            self._balance = routing.balance
         return dispatch(items, routing, experts, router_grad=self.router_grad)
 
 
