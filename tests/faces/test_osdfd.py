@@ -3,6 +3,10 @@
 Of 5 to 8 what belongs to the mixing itself is in tests/nn/test_styles.py.
 """
 
+import tomllib
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +19,10 @@ from telltale.fit import adam, fit
 from telltale.losses import single_center
 from telltale.nn.backbones import SHAPES, backbone
 from telltale.nn.difference import central
-from telltale.nn.styles import mix_styles, other_domain
+from telltale.nn.styles import mix_styles, other_domain, style
 from telltale.nn.vit import ViT
 
+RECIPES = Path(__file__).parents[2] / "recipes" / "osdfd"
 LABELS = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1])
 DOMAINS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
 
@@ -32,6 +37,13 @@ def moved(network: OSDFD) -> OSDFD:
     for name, weight in network.named_parameters():
         if weight.requires_grad and "head" not in name:
             nn.init.normal_(weight, std=0.1)
+    return network
+
+
+def uneven(network: OSDFD) -> OSDFD:
+    """With a final norm that leaves class tokens a style of their own: a fresh one evens them."""
+    nn.init.normal_(network.backbone.norm.weight)
+    nn.init.normal_(network.backbone.norm.bias)
     return network
 
 
@@ -117,6 +129,20 @@ def test_5_real_rows_stay_whatever_their_domain_and_lend_no_style() -> None:
     torch.testing.assert_close(mix_fakes(features, LABELS, only), features)
 
 
+@pytest.mark.parametrize("shape", [(8, 9, 5), (8, 50)])
+def test_5_and_8_rows_keep_their_places_in_a_batch_of_any_order(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    for _ in range(5):
+        order = torch.randperm(8)
+        features, labels = torch.randn(shape), LABELS[order]
+        mixed = mix_fakes(features, labels, DOMAINS[order], alpha=5.0)  # no δ near 0 or 1
+        assert torch.equal(mixed[labels == 0], features[labels == 0])
+        assert not torch.isclose(mixed[labels == 1], features[labels == 1]).flatten(1).all(1).any()
+        (mean, deviation), (own, spread) = style(mixed), style(features)
+        content, before = (mixed - mean) / deviation, (features - own) / spread
+        torch.testing.assert_close(content, before, atol=1e-4, rtol=1e-4)
+
+
 def test_6_mixes_in_about_half_of_the_steps_and_never_in_eval() -> None:
     network = moved(OSDFD(trunk(), rank=4))
     given_batch = batch()
@@ -137,9 +163,24 @@ def test_6_mixes_in_about_half_of_the_steps_and_never_in_eval() -> None:
 
 def test_9_a_sample_keeps_nearly_all_or_nearly_none_of_its_style() -> None:
     torch.manual_seed(0)
-    alpha = MODES["paper"].beta_alpha
-    share = torch.distributions.Beta(alpha, alpha).sample((10_000,))
+    domains = torch.arange(10_000) % 2
+    features = torch.tensor([-1.0, 1.0]) + 10.0 * domains[:, None]  # means 0 and 10, one deviation
+    mixed = mix_fakes(features, torch.ones_like(domains), domains)
+    share = 1 - (mixed.mean(1) - 10.0 * domains).abs() / 10  # δ: how far from the own mean
     assert 0.79 <= float(((share < 0.1) | (share > 0.9)).float().mean()) <= 0.83
+    assert 0.47 <= float(share.mean()) <= 0.53
+
+
+def test_9_the_modes_alpha_is_that_of_the_mixing() -> None:
+    mode = {"fsm_level": "cls", "beta_alpha": 1e5}  # δ is 1/2, give or take 0.001
+    network = uneven(moved(OSDFD(trunk(), mode=mode, rank=4, mix_chance=1.0)))
+    images, labels = batch()["images"][:3], torch.tensor([1, 0, 1])
+    with torch.no_grad():
+        plain = network.embed(images)
+        mixed = network.embed(images, labels, torch.tensor([5, 0, 2]))
+        want = mix_styles(plain, torch.tensor([2, 1, 0]), torch.full((3,), 0.5))
+        assert not torch.allclose(plain, want, atol=0.05)
+    torch.testing.assert_close(mixed, want, atol=0.01, rtol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +246,29 @@ def test_12_a_balanced_batch_has_as_many_of_each_domain(tmp_path: object) -> Non
     assert np.array_equal(made["labels"], (made["domains"] > 0).astype(np.int64))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "drawn"),
+    [
+        ("paper", {0: 48, 1: 12, 2: 12, 3: 12, 4: 12}),  # genuine faces four times as often
+        ("release", {0: 12, 1: 12, 2: 12, 3: 12}),  # one kind is left out
+    ],
+)
+def test_12_recipes_draw_genuine_faces_as_the_paper_and_as_the_code_does(
+    recipe: str, drawn: dict[int, int], tmp_path: Path
+) -> None:
+    lines = ["path,label,split,kind"]
+    for kind in ("", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
+        for number in range(13):
+            (tmp_path / f"{kind}{number}.png").touch()
+            split = "train" if number < 12 else "val"
+            lines.append(f"{kind}{number}.png,{int(kind != '')},{split},{kind}")
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    table = tomllib.loads((RECIPES / f"{recipe}.toml").read_text("utf-8"))["data"]
+    data = Data(**(table | {"manifest": str(tmp_path / "data.csv")}))
+    source = open_source(data, fields=["labels", "domains"], size=224, seed=0, cache=tmp_path)
+    assert Counter(source[0]["domains"].tolist()) == drawn  # an epoch of the forged ones
+
+
 @pytest.mark.parametrize(("center", "moves"), [("learned", True), ("fixed", False)])
 def test_13_a_learned_centre_moves_and_a_fixed_one_does_not(center: str, moves: bool) -> None:
     network = OSDFD(trunk(), rank=4, center=center)
@@ -220,10 +284,26 @@ def test_the_release_mode_is_the_published_code() -> None:
     network = OSDFD(trunk(), mode="release")
     blocks = network.backbone.blocks
     assert all(block.after and block.base.attn.rank == 16 for block in blocks)
-    assert float(blocks[0].base.attn.up.detach().std()) == pytest.approx(0.02, rel=0.1)
-    assert float(blocks[0].adapter.up.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
+    for block in blocks:
+        for part in (block.base.attn.up, block.base.attn.down):
+            assert float(part.detach().std()) == pytest.approx(0.02, rel=0.1)
+        for layer in (block.adapter.up, block.adapter.down):
+            assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+            assert not layer.bias.any()
     assert network.scl_weight == 0.01
     assert all(term.isfinite() for term in network.loss(**batch()).values())
+
+
+def test_the_release_mode_mixes_the_final_class_tokens_of_fakes_alone() -> None:
+    network = uneven(OSDFD(trunk(), mode="release", mix_chance=1.0))
+    labels, domains = torch.tensor([1, 0, 1, 1, 0, 1]), torch.tensor([3, 0, 1, 2, 0, 1])
+    images = batch(6)["images"]
+    with torch.no_grad():
+        plain = network.embed(images)
+        tries = torch.stack([network.embed(images, labels, domains) for _ in range(20)])
+    moves = (tries - plain).abs().amax((0, 2))  # of 20 draws one may keep the whole style
+    assert torch.equal(moves > 0, labels == 1)
+    assert (moves[labels == 1] > 0.01).all()
 
 
 @pytest.mark.parametrize(("mode", "weight"), [("paper", 1.0), ("release", 0.01)])

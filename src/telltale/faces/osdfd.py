@@ -18,6 +18,7 @@ the pretrained one. ``mode="release"`` is the published code: rank 16, adapters 
 small weights random, the style of the final class token mixed, a fixed random centre, λ = 0.01 and
 a margin of 0.01·√C. The code's centre fits only widths of 192; here it has the backbone's. A
 table as mode, such as ``{"adapter_mode": "sequential"}``, is the paper's but for what it names.
+Fixed: what is added to the variances of styles, 1e-6 (``EPS`` in telltale.nn.styles).
 """
 
 from collections.abc import Mapping
