@@ -171,15 +171,20 @@ def test_9_a_sample_keeps_nearly_all_or_nearly_none_of_its_style() -> None:
     assert 0.47 <= float(share.mean()) <= 0.53
 
 
-def test_9_the_modes_alpha_is_that_of_the_mixing() -> None:
-    mode = {"fsm_level": "cls", "beta_alpha": 1e5}  # δ is 1/2, give or take 0.001
+@pytest.mark.parametrize("level", ["tokens", "cls"])
+def test_9_the_modes_alpha_is_that_of_the_mixing(level: str) -> None:
+    mode = {"fsm_level": level, "fsm_block": 0, "beta_alpha": 1e5}  # δ is 1/2, give or take 0.001
     network = uneven(moved(OSDFD(trunk(), mode=mode, rank=4, mix_chance=1.0)))
     images, labels = batch()["images"][:3], torch.tensor([1, 0, 1])
+    tokens: list[Tensor] = []
+    network.backbone.blocks[0].register_forward_pre_hook(lambda _, args: tokens.append(args[0]))
     with torch.no_grad():
         plain = network.embed(images)
         mixed = network.embed(images, labels, torch.tensor([5, 0, 2]))
-        want = mix_styles(plain, torch.tensor([2, 1, 0]), torch.full((3,), 0.5))
-        assert not torch.allclose(plain, want, atol=0.05)
+    if level == "tokens":
+        plain, mixed = (x[:, 1:] for x in tokens)
+    want = mix_styles(plain, torch.tensor([2, 1, 0]), torch.full((3,), 0.5))
+    assert not torch.allclose(plain, want, atol=0.05)
     torch.testing.assert_close(mixed, want, atol=0.01, rtol=0.01)
 
 
