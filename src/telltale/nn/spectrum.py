@@ -9,12 +9,16 @@ from torch import Tensor
 def log_amplitude(x: Tensor) -> Tensor:
     """log(1 + |DFT|) of each channel of maps (B, C, h, w), the zero frequency first.
 
-    By matrices, whose product costs little on maps of some dozens of cells a side.
+    By matrices, whose product costs little on maps of some dozens of cells a side. Computed in
+    float32 or finer, whatever the maps' type, and given in their type.
     """
-    (cos_h, sin_h), (cos_w, sin_w) = (_waves(size, x) for size in x.shape[-2:])
-    real = cos_h @ x @ cos_w - sin_h @ x @ sin_w
-    imaginary = sin_h @ x @ cos_w + cos_h @ x @ sin_w
-    return torch.log1p((real.square() + imaginary.square() + 1e-12).sqrt())  # √0 has no slope
+    maps = x.to(torch.promote_types(x.dtype, torch.float32))
+    with torch.autocast(x.device.type, enabled=False):  # sums of waves cancel: no half precision
+        (cos_h, sin_h), (cos_w, sin_w) = (_waves(size, maps) for size in x.shape[-2:])
+        real = cos_h @ maps @ cos_w - sin_h @ maps @ sin_w
+        imaginary = sin_h @ maps @ cos_w + cos_h @ maps @ sin_w
+        size = (real.square() + imaginary.square() + 1e-12).sqrt()  # √0 has no slope
+    return torch.log1p(size).to(x.dtype)
 
 
 def amplitude_tokens(x: Tensor) -> Tensor:
@@ -25,6 +29,7 @@ def amplitude_tokens(x: Tensor) -> Tensor:
 
 def _waves(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the Fourier matrix (size, size)."""
-    places = torch.arange(size, dtype=like.dtype, device=like.device)
-    angle = 2 * math.pi / size * torch.outer(places, places)
+    places = torch.arange(size, device=like.device)
+    turns = torch.outer(places, places) % size  # whole numbers, so none is rounded
+    angle = 2 * math.pi / size * turns.to(like.dtype)
     return angle.cos(), angle.sin()
