@@ -128,6 +128,7 @@ def run(job: Job, cache: Path, weights: Mapping[str, Path]) -> dict[str, Any]:
 
     from telltale import catalog
     from telltale.fit import adam, cosine, fit
+    from telltale.nn.residuals import noise_map
 
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
@@ -138,6 +139,11 @@ def run(job: Job, cache: Path, weights: Mapping[str, Path]) -> dict[str, Any]:
     kinds = [kind for kind in KINDS if kind not in job.held_out]
     learnt = without(job.source, cache) if job.source else faces(cache, "train", SIZE)
     stream = batches(learnt, kinds, BATCH, job.seed, "covers" in wants)
+    if "noise" in wants:  # of the faces as they are kept, which were scaled once
+        stream = (
+            batch | {"noise": noise_map(torch.from_numpy(batch["images"])).numpy()}
+            for batch in stream
+        )
     fed = ({word: torch.from_numpy(batch[word]) for word in wants} for batch in stream)
     began = time.process_time()
     optimizer = adam(net, lr=job.lr)

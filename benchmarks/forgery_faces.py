@@ -112,7 +112,7 @@ def make(cache: Path, split: str, size: int) -> dict[str, NDArray[Any]]:
                     real = crop.pixels
                 else:
                     fake, real, mask = forge(kind, crop, crops, rng)
-                pairs[kind] = finish(real, fake, mask, crop, size, rng)
+                pairs[kind] = finish(real, fake, mask, crop, size, rng)[:2]
         except ValueError:  # eight draws of the same person, or a mesh that leaves the crop
             continue
         sources.append(crop.source)

@@ -52,6 +52,7 @@ def batch(words: tuple[str, ...], size: int, count: int = 8) -> dict[str, Tensor
         "covers": lambda: torch.rand(count, 3, size, size, generator=random),
         "labels": lambda: torch.arange(count) % 2,
         "masks": lambda: (torch.rand(count, 1, size, size, generator=random) > 0.5).float(),
+        "noise": lambda: torch.rand(count, 1, size, size, generator=random),
         "domains": lambda: torch.arange(count) % 3,
         "scores": lambda: torch.rand(count, generator=random),
         "echoes": lambda: torch.randn(count, 2, 33, 61, generator=random),

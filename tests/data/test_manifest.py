@@ -49,6 +49,7 @@ def test_items_are_what_the_table_says(table: Path) -> None:
         "images": (3, 4, 4),
         "labels": (),
         "masks": (1, 4, 4),
+        "noise": (1, 4, 4),
         "domains": (),
         "partners": (3, 4, 4),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from telltale.data import pairs
 from telltale.data.crops import Crop, cut_faces
 from telltale.data.pairs import SEEN, batches, forge
 from telltale.media.facefinder import FaceFinder
@@ -50,6 +51,27 @@ def test_the_same_seed_gives_the_same_batches_and_another_gives_others() -> None
     for a, b, c in zip(first, again, other, strict=True):
         assert (a["images"] == b["images"]).all()
         assert (a["images"] != c["images"]).any()
+
+
+def test_noise_is_made_before_the_cut_and_lies_as_the_picture_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sides = []
+
+    def greenness(pictures: np.ndarray) -> np.ndarray:
+        sides.append(pictures.shape[1])
+        return pictures[..., 1].astype(np.float32) / 255
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pairs, "noise_of", greenness)
+        batch = stream(pairs=8, noise=True)[0]
+    assert batch["noise"].shape == (16, 1, 56, 56)
+    assert np.abs(batch["noise"] - batch["images"][:, 1:2]).max() < 4 / 255  # rounded at each pass
+    assert min(sides) > 56
+    plain = stream()[0]
+    assert "noise" not in plain
+    asked = stream(noise=True)[0]
+    assert all((asked[name] == plain[name]).all() for name in plain)
 
 
 def test_a_resumed_stream_goes_on_where_it_was() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from telltale.data import WORDS
@@ -14,6 +15,7 @@ from telltale.data.manifest import split_of
 from telltale.data.sources import Data, Source, ToySource, absolute, open_source
 from telltale.data.synth.textures import textures
 from telltale.data.synth.toyfaces import KINDS
+from telltale.nn.residuals import noise_map
 
 MEDIA = Path(__file__).parents[2] / "examples/media"
 ALL = ("images", "labels", "masks", "domains", "partners")
@@ -133,6 +135,19 @@ def test_forged_faces_have_domains_and_partners(tmp_path: Path, people: Path) ->
     gap = np.abs(blocks["images"] - blocks["partners"])[2:]
     assert gap[outside].mean() < gap[~outside].mean()
     assert sorted(next(iter(made.validation()))["labels"].tolist()) == [0] * 3 + [1] * 3
+
+
+def test_noise_maps_are_given_where_they_are_asked_for(tmp_path: Path, people: Path) -> None:
+    fields = ("images", "labels", "noise")
+    batch = toys(tmp_path, fields)[0]
+    own = noise_map(torch.from_numpy(batch["images"])).numpy()  # toys are never scaled
+    assert np.abs(batch["noise"] - own).max() < 1e-6
+    table = {"manifest": str(people), "forge": ["self_blend"], "size": 56, "batch": 6}
+    for balance in ("labels", "domains"):
+        forged = source(tmp_path, fields, balance=balance, **table)[0]
+        assert forged["noise"].shape == forged["images"][:, :1].shape
+        assert forged["noise"].std() > 0.001
+    assert "noise" in WORDS
 
 
 def test_covers_are_drawn_afresh_and_know_no_label(

@@ -2,12 +2,17 @@
 ``tests/metrics/test_metrics_masks.py``, 8 and 9 in ``tests/nn/test_residuals.py``).
 """
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from telltale import catalog
+from telltale.data.pictures import read
 from telltale.faces.detect_and_locate import DetectAndLocate, mask_target, scaled
 from telltale.nn.residuals import noise_map
 from telltale.nn.xception import Xception, xception
@@ -20,11 +25,11 @@ def detector(attention: str = "sigmoid", **numbers: float) -> DetectAndLocate:
     return DetectAndLocate(xception("xception_toy", size=32), attention=attention, **numbers)
 
 
-def items(count: int = 4, size: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+def items(count: int = 4, size: int = 32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     images = torch.rand(count, 3, size, size)
     masks = torch.zeros(count, 1, size, size)
     masks[1::2, :, 8:24, 4:16] = 1
-    return images, torch.arange(count) % 2, masks
+    return images, torch.arange(count) % 2, masks, noise_map(images)
 
 
 def size_of(module: nn.Module) -> int:
@@ -154,10 +159,10 @@ def test_5_targets_complement_each_other_and_keep_the_area() -> None:
 
 
 def test_5_a_real_face_has_no_mask_whatever_is_given() -> None:
-    images, labels, masks = items()
-    torch.manual_seed(1)
-    expected = detector(flip=0).loss(images, labels, masks)
-    found = detector(flip=0).loss(images, labels, masks + (1 - labels.view(-1, 1, 1, 1)).float())
+    images, labels, masks, noise = items()
+    everywhere = masks + (1 - labels.view(-1, 1, 1, 1)).float()
+    expected = detector(flip=0).loss(images, labels, masks, noise)
+    found = detector(flip=0).loss(images, labels, everywhere, noise)
     assert torch.equal(found["mask"], expected["mask"])
 
 
@@ -167,9 +172,9 @@ def test_5_a_real_face_has_no_mask_whatever_is_given() -> None:
 @pytest.mark.parametrize("weights", [(1.0, 0.1), (0.5, 2.0)])
 def test_the_loss_is_the_weighted_sum_written_out(weights: tuple[float, float]) -> None:
     network = detector(mask_weight=weights[0], noise_weight=weights[1], flip=0).double()
-    images, labels, masks = items()
-    images, masks = images.double(), masks.double()
-    losses = network.loss(images, labels, masks)
+    images, labels, masks, residual = items()
+    images, masks, residual = images.double(), masks.double(), residual.double()
+    losses = network.loss(images, labels, masks, residual)
     found = network.inspect(images)
     p = found.logit.sigmoid()
     bce = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
@@ -181,26 +186,38 @@ def test_the_loss_is_the_weighted_sum_written_out(weights: tuple[float, float]) 
         pristine = (1 - share) * q[:, 1].log() + share * (1 - q[:, 1]).log()
         mask = mask - 0.5 * (manipulated + pristine).mean()
     for each in found.noises:
-        noise = noise + (each - scaled(noise_map(images, 5.0), each.shape[-1])).abs().mean()
+        noise = noise + (each - scaled(residual, each.shape[-1])).abs().mean()
     torch.testing.assert_close(losses["mask"], weights[0] * mask)
     torch.testing.assert_close(losses["noise"], weights[1] * noise)
 
 
-def test_a_given_noise_map_takes_the_place_of_the_images_own() -> None:
-    network = detector(flip=0)
-    given = items()
-    own = network.loss(*given)["noise"]
-    assert torch.equal(network.loss(*given, noise_map(given[0], 5.0))["noise"], own)
-    assert not torch.equal(network.loss(*given, torch.ones_like(given[2]))["noise"], own)
+def test_training_sees_the_noise_that_scaling_would_hide(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    spread = np.zeros((64, 64, 3))
+    spread[:, :32] = rng.normal(0, 3, (64, 32, 1))
+    Image.fromarray((128 + spread).round().astype(np.uint8)).save(tmp_path / "a.png")
+    table = tmp_path / "faces.csv"
+    table.write_text("path,label\na.png,0\n")
+    dataset = read(table, catalog.card("detect_and_locate").learns_from, size=32)
+    given = {name: torch.from_numpy(values) for name, values in dataset.batch([0, 0]).items()}
+    at_its_own_size = torch.from_numpy((128 + spread).round() / 255).permute(2, 0, 1)[None]
+    expected = scaled(noise_map(at_its_own_size), 32)
+    assert (given["noise"] - expected).abs().max() < 1e-5
+    assert (noise_map(given["images"]) - expected).abs().max() > 5 / 255
+    losses = detector(flip=0).loss(**given)
+    for other in (torch.full_like(given["noise"], 0.5), noise_map(given["images"])):
+        found = detector(flip=0).loss(**(given | {"noise": other}))
+        assert not torch.equal(found["noise"], losses["noise"])
 
 
 # ── 10 and 11: who learns from what ──────────────────────────────────────────────────────────────
 
 
 def test_10_without_the_maps_it_is_plain_classification() -> None:
-    images, labels, masks = items()
+    images, labels, *maps = items()
     network = detector("logit", mask_weight=0, noise_weight=0, flip=0)
-    reached = gradients(network, torch.stack([*network.loss(images, labels, masks).values()]).sum())
+    losses = network.loss(images, labels, *maps)
+    reached = gradients(network, torch.stack([*losses.values()]).sum())
     found = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     assert not any(reached[name] for name in ("mask1", "mask2", "noise1", "noise2", "noise3_out"))
     assert all(reached[n] for n in ("backbone", "classifier", "mask3_in", "noise3_in"))
@@ -216,9 +233,8 @@ def test_10_without_the_maps_it_is_plain_classification() -> None:
 def test_11_the_attention_learns_from_the_label_and_the_last_noise_map_does_not(
     attention: str,
 ) -> None:
-    images, labels, masks = items()
     network = detector(attention, flip=0)
-    reached = gradients(network, network.loss(images, labels, masks)["bce"])
+    reached = gradients(network, network.loss(*items())["bce"])
     assert reached["mask3_out"]
     assert not reached["noise3_out"]
 
@@ -260,8 +276,7 @@ def test_12_the_authors_way_mirrors_the_image_alone() -> None:
 
 
 def test_12_the_loss_of_mirrored_items_is_that_of_items_given_mirrored() -> None:
-    images, labels, masks = items()
-    noise = torch.rand(4, 1, 32, 32)
+    images, labels, masks, noise = items()
     flipped = detector(flip=1).loss(images, labels, masks, noise)
     expected = detector(flip=0).loss(images.flip(-1), labels, masks.flip(-1), noise.flip(-1))
     for name in expected:
@@ -272,7 +287,7 @@ def test_12_the_loss_of_mirrored_items_is_that_of_items_given_mirrored() -> None
 
 
 def test_it_says_what_settings_it_wants() -> None:
-    for numbers in ({"mask_weight": -1}, {"noise_weight": -1}, {"noise_sigma": 0}, {"flip": 1.5}):
+    for numbers in ({"mask_weight": -1}, {"noise_weight": -1}, {"flip": 1.5}):
         with pytest.raises(ValueError, match=f"want .*{next(iter(numbers))}"):
             detector(**numbers)
     with pytest.raises(ValueError, match="attention must be one of"):
@@ -287,9 +302,9 @@ def test_it_says_what_settings_it_wants() -> None:
 
 @pytest.mark.parametrize("name", ["masks", "noise"])
 def test_it_says_what_maps_it_wants(name: str) -> None:
-    images, labels, masks = items()
+    images, labels, masks, noise = items()
     wrong = (masks[:3], masks[..., :16], masks[:, 0], masks.to(torch.int64), 255 * masks)
     for maps in wrong:
-        given = {"masks": masks, name: maps}
+        given = {"masks": masks, "noise": noise, name: maps}
         with pytest.raises(ValueError, match=f"want .*{name}"):
             detector().loss(images, labels, **given)

@@ -5,6 +5,7 @@ A batch is a dict of arrays or tensors. The words that it may use, one list for 
     images    (B, 3, H, W)     float32 sRGB in [0, 1]
     labels    (B,)             int64, 1 = the claim holds
     masks     (B, 1, H, W)     float32, 1 = forged
+    noise     (B, 1, H, W)     float32 in [0, 1], noise before any scaling, 0.5 = none
     attributes (B, K)          int64, the class of each of K tasks
     domains   (B,)             int64, where an item comes from
     partners  (B, 3, H, W)     the paired real face or pristine reference
@@ -27,6 +28,7 @@ WORDS = (
     "labels",
     "attributes",
     "masks",
+    "noise",
     "domains",
     "partners",
     "covers",

@@ -21,7 +21,7 @@ class ForgedSource:
     def __init__(
         self, data: Data, path: Path, fields: Sequence[str], size: int, seed: int, cache: Path
     ) -> None:
-        known = ("images", "labels", "masks", "domains", "partners")
+        known = ("images", "labels", "masks", "noise", "domains", "partners")
         if unknown := sorted(set(fields) - {*known}):
             raise ValueError(f"forged faces cannot give {unknown}; they have {', '.join(known)}")
         kinds, shares = shares_of(data, (*SEEN, "swap_poisson"), SEEN)
@@ -68,7 +68,13 @@ class ForgedSource:
         self, part: str, number: int, pairs: int, seed: int, kinds: Mapping[str, float]
     ) -> Batch:
         stream = batches(
-            self.crops[part], size=self.size, pairs=pairs, seed=seed, kinds=kinds, start=number
+            self.crops[part],
+            size=self.size,
+            pairs=pairs,
+            seed=seed,
+            kinds=kinds,
+            start=number,
+            noise="noise" in self.fields,
         )
         batch = next(stream)
         # All real first, as in the other sources: two processes, taking every other row, would

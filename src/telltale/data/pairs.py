@@ -8,6 +8,7 @@ forgery tells them apart.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from PIL import Image
 
 from telltale import degrade
 from telltale.data.crops import CONTEXT, Crop
+from telltale.data.noise import noise_of
 from telltale.data.synth.blend import self_blend
 from telltale.data.synth.faceswap import swap
 from telltale.data.synth.regenerate import regenerate
@@ -25,6 +27,15 @@ from telltale.records import Region
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.float32]
+
+
+class Finished(NamedTuple):
+    """A real face and its forgery as they are shown, real first."""
+
+    pictures: list[Pixels]  # (S, S, 3)
+    masks: list[Mask]  # (S, S) in [0, 1]
+    noise: list[Mask]  # (S, S) in [0, 1], 0.5 for none; empty unless asked for
+
 
 SEEN = {"self_blend": 0.6, "swap_alpha": 0.25, "regenerate": 0.15}  # kinds and their shares
 
@@ -71,6 +82,7 @@ def batches(
     seed: int,
     kinds: Mapping[str, float] | None = None,
     start: int = 0,
+    noise: bool = False,
 ) -> Iterator[dict[str, NDArray[np.generic]]]:
     """Batches of ``pairs`` real faces and as many forgeries, without end.
 
@@ -81,34 +93,41 @@ def batches(
         seed: Of everything that is drawn; the same seed gives the same batches.
         kinds: Kind to its share; :data:`SEEN` by default.
         start: Batches to pass over, at no cost: a resumed run goes on with the next.
+        noise: Whether to make noise maps, which cost as much as the rest.
 
     Yields:
         ``images`` (2·pairs, 3, S, S) float32 in [0, 1], ``labels`` (2·pairs,) int64,
         ``masks`` (2·pairs, 1, S, S) float32 in [0, 1], ``domains`` (2·pairs,) int64, 0 real and
-        then the kinds as in ``kinds``, ``partners`` as ``images``, the real face of each.
+        then the kinds as in ``kinds``, ``partners`` as ``images``, the real face of each; if asked
+        for, ``noise`` as ``masks``.
     """
     names, shares = zip(*(kinds or SEEN).items(), strict=True)
     weights = np.array(shares) / sum(shares)
     for number in count(start):
         rng = np.random.default_rng([seed, number])  # of this batch alone, so that any can be next
-        images, masks, domains = [], [], []
+        images: list[Pixels] = []
+        masks: list[Mask] = []
+        noises: list[Mask] = []
+        domains: list[int] = []
         for place in range(number * pairs, (number + 1) * pairs):
             epoch, index = divmod(place, len(crops))
             crop = crops[int(_order(seed, epoch, len(crops))[index])]
             kind = str(rng.choice(names, p=weights))
             domains += [0, 1 + names.index(kind)]
             fake, real, mask = forge(kind, crop, crops, rng)
-            for picture, area in zip(*finish(real, fake, mask, crop, size, rng), strict=True):
-                images.append(picture)
-                masks.append(area)
+            made = finish(real, fake, mask, crop, size, rng, noise)
+            images += made.pictures
+            masks += made.masks
+            noises += made.noise
         shown = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-        yield {
+        batch: dict[str, NDArray[np.generic]] = {
             "images": shown,
             "labels": np.tile(np.array([0, 1], np.int64), pairs),
             "masks": np.stack(masks)[:, None],
             "domains": np.array(domains, np.int64),
             "partners": np.repeat(shown[0::2], 2, axis=0),
         }
+        yield batch | ({"noise": np.stack(noises)[:, None]} if noise else {})
 
 
 @lru_cache(maxsize=2)
@@ -117,9 +136,15 @@ def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
 
 
 def finish(
-    real: Pixels, fake: Pixels, mask: Mask, crop: Crop, size: int, rng: np.random.Generator
-) -> tuple[list[Pixels], list[Mask]]:
-    """Both pictures through one random upload chain and one random cut; real first."""
+    real: Pixels,
+    fake: Pixels,
+    mask: Mask,
+    crop: Crop,
+    size: int,
+    rng: np.random.Generator,
+    with_noise: bool = False,
+) -> Finished:
+    """Both pictures through one random upload chain and one random cut."""
     side = len(real) / CONTEXT
     middle = (crop.points.min(0) + crop.points.max(0)) / 2 + rng.uniform(-0.05, 0.05, 2) * side
     wide = side * MARGIN * rng.uniform(0.9, 1.12)
@@ -136,8 +161,7 @@ def finish(
     retouch = rng.random() < 0.6
     left, top = (float(edge) for edge in middle - wide / 2)
     region = Region(left * scale, top * scale, wide * scale, wide * scale, tilt)
-    pictures: list[Pixels] = []
-    masks: list[Mask] = []
+    made = Finished([], [], [])
     for pixels, area in ((real, np.zeros_like(mask)), (fake, mask)):
         if scale != 1:
             pixels = degrade.resize(pixels, scale)
@@ -160,9 +184,12 @@ def finish(
         where = cut(shown, Region(left, top, wide, wide, tilt), size)[..., 0].astype(
             np.float32
         ) / np.float32(255)
-        pictures.append(picture[:, ::-1] if flip else picture)
-        masks.append(where[:, ::-1] if flip else where)
-    return pictures, masks
+        made.pictures.append(picture[:, ::-1] if flip else picture)
+        made.masks.append(where[:, ::-1] if flip else where)
+        if with_noise:  # before the cut, which scales
+            residual = cut(noise_of(pixels[None])[0], region, size).clip(0, 1)
+            made.noise.append(residual[:, ::-1] if flip else residual)
+    return made
 
 
 def _like(crop: Crop, partners: Sequence[Crop], rng: np.random.Generator) -> Crop:

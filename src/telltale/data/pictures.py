@@ -15,18 +15,22 @@ from telltale import taxonomy
 from telltale.data.echoes import read_echo
 from telltale.data.layout import STACKS, VIDEOS
 from telltale.data.manifest import Manifest, Row, read_manifest
+from telltale.data.noise import noise_of
 from telltale.data.order import places
 from telltale.data.tampering.layouts import fits
 from telltale.media import read_picture
+from telltale.media.regions import Value
 
-FIELDS = ("images", "labels", "masks", "domains", "partners", "echoes")  # what a manifest can give
+# What a manifest can give.
+FIELDS = ("images", "labels", "masks", "noise", "domains", "partners", "echoes")
 
 
 class Dataset:
     """A manifest's pictures as arrays, read when they are asked for.
 
     ``dataset[3]`` is one item: ``images`` (3, S, S) float32 in [0, 1], ``labels`` int64, ``masks``
-    (1, S, S) float32 0 or 1, ``domains`` int64 (0 genuine, then the kinds as sorted), ``partners``
+    (1, S, S) float32 0 or 1, ``noise`` (1, S, S) float32 in [0, 1], made from the picture at its
+    own size and scaled then, ``domains`` int64 (0 genuine, then the kinds as sorted), ``partners``
     (3, S, S), ``echoes`` (2, 33, 61), NaN without a sound: only the ``fields`` that were asked for.
     Pictures that are not square are cut to the square in their middle.
 
@@ -75,6 +79,7 @@ class Dataset:
             "images": lambda: self._scaled(own()),
             "labels": lambda: np.array(row.label, np.int64),
             "masks": lambda: self._mask(row, own().shape),
+            "noise": lambda: self._noise(own()),
             "domains": lambda: self.domains[index],
             "partners": lambda: self._scaled(
                 read_picture(row.partner).pixels if row.partner else own()
@@ -109,6 +114,10 @@ class Dataset:
     def _scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         image = _square(pixels, self.size, Image.Resampling.BILINEAR)
         return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
+
+    def _noise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        grey = _square(noise_of(pixels[None])[0], self.size, Image.Resampling.BILINEAR)
+        return grey[None].clip(0, 1)
 
     def _mask(self, row: Row, shape: tuple[int, ...]) -> NDArray[np.float32]:
         if row.mask is None:
@@ -249,7 +258,7 @@ def _family(row: Row) -> int:
     return 1 if family == "physical" else 2
 
 
-def _square(pixels: NDArray[np.uint8], size: int, how: Image.Resampling) -> NDArray[np.uint8]:
+def _square(pixels: NDArray[Value], size: int, how: Image.Resampling) -> NDArray[Value]:
     height, width = pixels.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from telltale.data.covers import Covered
 from telltale.data.forgery import located
 from telltale.data.manifest import Manifest, read_manifest
+from telltale.data.noise import noise_of
 from telltale.data.order import places
 from telltale.data.pictures import draw, read
 from telltale.data.synth import toyfaces
@@ -190,7 +191,7 @@ class ToySource:
     """Toy faces: people 0–99 to learn from, 100–129 to validate on."""
 
     def __init__(self, data: Data, fields: Sequence[str], size: int, seed: int) -> None:
-        known = {"images", "labels", "masks", "domains", "partners"}
+        known = {"images", "labels", "masks", "noise", "domains", "partners"}
         if unknown := sorted(set(fields) - known):
             raise ValueError(f"synth:toyfaces cannot give {unknown}; it has {sorted(known)}")
         if size != toyfaces.SIZE:
@@ -246,6 +247,8 @@ class ToySource:
             "domains": np.array(domains, np.int64),
             "partners": _channels_first(frames.images["real"][rows]),
         }
+        if "noise" in self.fields:  # nothing is scaled here
+            whole["noise"] = noise_of(np.stack(images))[:, None]
         return {field: whole[field] for field in self.fields}
 
 

@@ -5,16 +5,17 @@
     L = BCE(logit, y) + w1·Σ_i BCE(S_i, m_i) + w2·Σ_i mean|N_i - n_i|
 
 Channel 0 of S_i says "manipulated", channel 1 "pristine"; m_i is the mask and its complement, n_i
-the picture's noise residual, both scaled to the size of the head's output.
+the picture's noise residual, both scaled to the size of the head's output. The noise is made from
+the crop as it was stored, before it is scaled for the network: scaling changes what is measured.
 
 Source: Kong, Chen, Li, Wang, Rocha, Kwong, "Detect and Locate: Exposing Face Manipulation by
 Semantic- and Noise-level Telltales", TIFS 2022, arXiv:2107.05821.
 Assumed: the noise is the wavelet-Wiener residual of σ = 5 that camera identification uses, made
-grey, and ±15 grey levels span [0, 1]: the authors published neither extractor nor maps.
+grey, and ±15 grey levels span [0, 1]: the authors published neither extractor nor maps. It reaches
+the heads' sizes by way of the images' size.
 Departures: ``attention="sigmoid"`` as the paper draws it; the authors' code multiplies by the raw
 logit ("logit"), which turns features round where the mask says no. A flip in training turns mask
-and noise with the image; the authors' code turns the image alone (``flip_targets=False``). The
-noise is that of the images that the loss is given, unless it is told that of the original crop.
+and noise with the image; the authors' code turns the image alone (``flip_targets=False``).
 """
 
 from typing import NamedTuple
@@ -25,7 +26,6 @@ from torch import Tensor, nn
 
 from telltale.losses import want_labels, want_maps
 from telltale.nn.contract import Evidence, Losses, want_images
-from telltale.nn.residuals import noise_map
 from telltale.nn.xception import XceptionBlock, initialise
 
 ATTENTIONS = ("sigmoid", "logit")
@@ -48,7 +48,6 @@ class DetectAndLocate(nn.Module):
         mask_weight: w1.
         noise_weight: w2.
         attention: How the coarsest mask weighs the features: "sigmoid", or "logit" for the raw one.
-        noise_sigma: σ of the noise to look for, in grey levels of 255.
         flip: Share of the items that training mirrors.
         flip_targets: Whether mask and noise are mirrored with them.
 
@@ -64,7 +63,6 @@ class DetectAndLocate(nn.Module):
         mask_weight: float = 1.0,
         noise_weight: float = 0.1,
         attention: str = "sigmoid",
-        noise_sigma: float = 5.0,
         flip: float = 0.5,
         flip_targets: bool = True,
     ) -> None:
@@ -82,10 +80,9 @@ class DetectAndLocate(nn.Module):
             )
         if attention not in ATTENTIONS:
             raise ValueError(f"attention must be one of {ATTENTIONS}, got {attention!r}")
-        if min(mask_weight, noise_weight) < 0 or noise_sigma <= 0 or not 0 <= flip <= 1:
+        if min(mask_weight, noise_weight) < 0 or not 0 <= flip <= 1:
             raise ValueError(
-                f"want {mask_weight=} and {noise_weight=} of 0 or more, {noise_sigma=} above 0 "
-                f"and {flip=} in 0..1"
+                f"want {mask_weight=} and {noise_weight=} of 0 or more, {flip=} in 0..1"
             )
         self.backbone = backbone
         fine, middle, coarse = widths
@@ -98,7 +95,6 @@ class DetectAndLocate(nn.Module):
         self.mask_weight = mask_weight
         self.noise_weight = noise_weight
         self.attention = attention
-        self.noise_sigma = noise_sigma
         self.flip = flip
         self.flip_targets = flip_targets
         for name, part in self.named_children():
@@ -112,9 +108,7 @@ class DetectAndLocate(nn.Module):
         mask = F.interpolate(manipulated, images.shape[-2:], mode="bilinear", align_corners=False)
         return Evidence(found.logit, mask)
 
-    def loss(
-        self, images: Tensor, labels: Tensor, masks: Tensor, noise: Tensor | None = None
-    ) -> Losses:
+    def loss(self, images: Tensor, labels: Tensor, masks: Tensor, noise: Tensor) -> Losses:
         """Terms to sum and minimise.
 
         Args:
@@ -122,13 +116,11 @@ class DetectAndLocate(nn.Module):
             labels: (B,) int64, 0 real and 1 fake.
             masks: (B, 1, S, S), the manipulated share of each pixel in [0, 1]; a real face has
                 none, whatever is given for it.
-            noise: (B, 1, S, S) in [0, 1], the noise map of the crops before they were scaled or
-                compressed again; None takes the noise of ``images``.
+            noise: (B, 1, S, S) in [0, 1], the crops' :func:`telltale.nn.residuals.noise_map`, made
+                before they were scaled or compressed again.
         """
         want_labels(labels, len(want_images(images)))
         want_maps(masks, images, "masks")
-        if noise is None:
-            noise = noise_map(images, self.noise_sigma)
         want_maps(noise, images, "noise")
         masks = masks * labels.view(-1, 1, 1, 1)
         images, masks, noise = self.mirrored(images, masks, noise)

@@ -5,6 +5,7 @@ only measure where things are.
 """
 
 import math
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,14 @@ from PIL import Image
 from telltale.records import Region
 
 Pixels = NDArray[np.uint8]
+Value = TypeVar("Value", np.uint8, np.float32)
 
 
-def cut(pixels: Pixels, region: Region, size: int) -> Pixels:
-    """A region of a picture as (size, size, 3), antialiased; outside, the border is repeated."""
+def cut(pixels: NDArray[Value], region: Region, size: int) -> NDArray[Value]:
+    """A region of a picture as (size, size, 3), antialiased; outside, the border is repeated.
+
+    Of a map (H, W) of floats, (size, size).
+    """
     image, x, y = _around(pixels, region)
     if region.angle == 0:
         w, h = region.width / 2, region.height / 2
@@ -51,7 +56,7 @@ def _turned(
     degrees: float,
     size: int,
     filter: Image.Resampling,
-) -> Pixels:
+) -> NDArray[Any]:
     """A turned square round (x, y), a target pixel every ``step`` pixels of the image."""
     cos, sin = (f(math.radians(degrees)) * step for f in (math.cos, math.sin))
     half = size / 2
@@ -59,7 +64,7 @@ def _turned(
     return np.asarray(image.transform((size, size), Image.Transform.AFFINE, matrix, filter))
 
 
-def _around(pixels: Pixels, region: Region) -> tuple[Image.Image, float, float]:
+def _around(pixels: NDArray[Any], region: Region) -> tuple[Image.Image, float, float]:
     """The part of the picture that a region needs, border repeated; the region's middle in it."""
     reach = max(region.width, region.height) * (0.5 if region.angle == 0 else 0.7072) + 2
     x, y = region.x + region.width / 2, region.y + region.height / 2
@@ -75,5 +80,5 @@ def _around(pixels: Pixels, region: Region) -> tuple[Image.Image, float, float]:
         (0, 0),
     )
     if any(map(any, gaps)):
-        inside = np.pad(inside, gaps, "edge")
+        inside = np.pad(inside, gaps[: inside.ndim], "edge")
     return Image.fromarray(inside), x - left, y - top
