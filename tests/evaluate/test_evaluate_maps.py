@@ -58,6 +58,11 @@ def test_figures_by_hand(data: Path, maps: Path) -> None:
     assert found["pixel F1, all pixels pooled"][0] == pytest.approx(
         2 * 3600 / (2 * 3600 + 1200), abs=0.01
     )
+    # 1, half of the picture called for a quarter, a third called for nothing
+    pbca = (1 + 3 / 4 + 2 / 3) / 3
+    assert found["pixel accuracy at 0.5 (PBCA)"][0] == pytest.approx(pbca, abs=0.01)
+    iinc = (0 + (2 - 1 / 2 - 1) / (3 - 1 / 2) + 1 / (3 - 1 / 3)) / 3
+    assert found["IINC at 0.5"][0] == pytest.approx(iinc, abs=0.01)
     low, high = found["pixel F1 at 0.5"][1:]
     assert 0.66 <= low <= high <= 1
 
@@ -67,6 +72,7 @@ def test_from_the_command_line(data: Path, maps: Path, tmp_path: Path, run: Run)
     code, text, err = run("evaluate", maps, "--data", data, "--pixels", "--out", out)
     assert code == 0, err
     assert "| pixel F1 at 0.5 | 0.8" in text
+    assert "| IINC at 0.5 | 0.19" in text
     assert json.loads(out.read_text())["pixel IoU"][0] == pytest.approx(0.75, abs=0.01)
     (maps / "one.png").unlink()
     code, _, err = run("evaluate", maps, "--data", data, "--pixels")

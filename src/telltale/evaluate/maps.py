@@ -36,6 +36,11 @@ EACH: Mapping[str, Callable[[list[tuple[Map, Any]]], float]] = {
     "pixel MCC": metrics.pixel_mcc,
     "pixel AUC": metrics.pixel_auc,
 }
+# Of all pictures, pristine ones with an empty mask among them.
+OF_ALL: Mapping[str, Callable[[Map, Any], float]] = {
+    "pixel accuracy at 0.5 (PBCA)": metrics.accuracy,
+    "IINC at 0.5": metrics.iinc,
+}
 
 
 def judge_maps(
@@ -56,10 +61,14 @@ def judge_maps(
         raise ValueError(f"{data}: no changed picture with a mask to compare with")
     look = _looking(what)
     changed: list[tuple[Map, Any]] = []
-    sources, alarms, clean = [], [], []
+    of_all: dict[str, list[float]] = {name: [] for name in OF_ALL}
+    everywhere, sources, alarms, clean = [], [], [], []
     for row in track(rows, len(rows)):
         mask = _mask(row)
         found = _resized(look(row), mask.shape)
+        everywhere.append(row.source)
+        for name, decide in OF_ALL.items():
+            of_all[name].append(decide(found.ravel(), mask.ravel()))
         if mask.any():
             changed.append((found, mask))
             sources.append(row.source)
@@ -71,6 +80,8 @@ def judge_maps(
         figures[name] = _interval([measure([pair]) for pair in changed], sources)
     pooled = metrics.pooled_pixel_f1(changed)
     figures["pixel F1, all pixels pooled"] = (pooled, math.nan, math.nan)
+    for name, values in of_all.items():
+        figures[name] = _interval(values, everywhere)
     if alarms:
         figures["area called in pristine pictures"] = _interval(alarms, clean)
     return figures
