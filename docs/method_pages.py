@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-SETTINGS = "**Settings** (of the constructor, with the paper's values as defaults)"
+SETTINGS = "**Settings** (of the constructor; Assumed says which defaults are not the paper's)"
 
 
 def write_pages(source: Path, target: Path) -> None:

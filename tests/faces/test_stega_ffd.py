@@ -14,9 +14,9 @@ from telltale import metrics
 from telltale.data.synth.textures import textures
 from telltale.data.synth.toyfaces import toy_faces
 from telltale.faces import stega_ffd
-from telltale.faces.stega_ffd import Bands, Detector, StegaFFD
+from telltale.faces.stega_ffd import Detector, StegaFFD
 from telltale.fit import adam, fit
-from telltale.nn.differential import DifferentialAttention, differential, first_share
+from telltale.nn.differential import differential, first_share
 from telltale.nn.hiding import DenseBlock, HidingNetwork, InvertibleBlock
 from telltale.nn.wavelet import haar, pyramid, unhaar
 
@@ -105,18 +105,21 @@ def test_4_what_is_sent_is_a_picture_like_its_cover() -> None:
     assert torch.equal(network.score(sent), torch.sigmoid(network(sent / 255).logit))
 
 
-def test_5_what_is_constant_on_a_cell_reaches_the_answer_through_the_gate_alone() -> None:
+def test_5_without_sfda_what_is_constant_on_a_cell_reaches_the_logits_by_the_gate_alone() -> None:
     torch.manual_seed(0)
-    bands = Bands(4, 1, lfad=True, has_guide=True).eval()
-    x = faces()
-    cells = torch.rand(4, 3, 8, 8).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert bands.gate is not None
-    assert not torch.allclose(bands(x)[0], bands(x + cells)[0])
+    network = Detector(8, 1, lfad=True, sfda=False).double().eval()
+    x = faces().double()
+    cells = torch.rand(4, 3, 8, 8).double().repeat_interleave(2, 2).repeat_interleave(2, 3)
+    apart = network(x).logits - network(x + cells).logits
+    assert apart.abs().max() > 1e-4
+    gate = network.bands.gate
+    assert gate is not None
+    assert gate.bias is not None
     with torch.no_grad():
-        bands.gate.weight.zero_()
-        assert bands.gate.bias is not None
-        bands.gate.bias.fill_(-100)  # g ≡ 0
-    torch.testing.assert_close(bands(x)[0], bands(x + cells)[0], atol=1e-5, rtol=0)
+        gate.weight.zero_()
+        gate.bias.fill_(-100)  # g ≡ 0
+    torch.testing.assert_close(network(x).logits, network(x + cells).logits, atol=1e-9, rtol=0)
+    assert network(x).logits.std(0).min() > 1e-4  # the high bands still count
 
 
 def test_6_what_face_and_cover_share_cancels_out() -> None:
@@ -133,10 +136,21 @@ def test_6_what_face_and_cover_share_cancels_out() -> None:
 def test_7_the_share_starts_where_its_layer_says() -> None:
     assert first_share(1) == pytest.approx(0.2)
     assert first_share(60) == pytest.approx(0.8, abs=1e-6)
-    torch.manual_seed(0)
-    for layer in (1, 2):
-        share = DifferentialAttention(8, 4, layer).share
-        assert share.item() == pytest.approx(first_share(layer), abs=0.25)
+    network = detector().detector
+    for name in ("space", "spectrum"):
+        parts = [getattr(attention, name) for attention in network.attentions]
+        assert [part.start for part in parts] == pytest.approx([0.2, 0.356], abs=1e-3)
+        for part in parts:
+            assert part.share.item() == pytest.approx(part.start, abs=0.12)
+
+
+def test_a_width_that_makes_no_whole_heads_is_said() -> None:
+    for width in (2, 8, 16, 48):
+        Detector(width, 1, lfad=True, sfda=True)
+    for width in (10, 12, 24, 40):
+        Detector(width, 1, lfad=True, sfda=False)
+        with pytest.raises(ValueError, match=f"up to 8 or a multiple of 16, got 1 and {width}"):
+            Detector(width, 1, lfad=True, sfda=True)
 
 
 def test_8_alignment_is_zero_with_the_teacher_itself_and_teaches_it_nothing() -> None:

@@ -229,17 +229,17 @@ class Detector(nn.Module):
 
     def __init__(self, width: int, levels: int, *, lfad: bool, sfda: bool) -> None:
         super().__init__()
-        if width < 2 or width % 2 or levels < 1:
-            raise ValueError(f"want levels ≥ 1 and an even width, got {levels} and {width}")
+        if width < 2 or width % (16 if sfda and width > 8 else 2) or levels < 1:  # heads of 32
+            even = "an even width, with SFDA up to 8 or a multiple of 16"
+            raise ValueError(f"want levels ≥ 1 and {even}, got {levels} and {width}")
         self.bands = Bands(width // 2, levels, lfad=lfad, has_guide=lfad or sfda)
         self.stem = conv_norm(width // 2, width, stride=2)
         self.stages = nn.ModuleList(
             nn.Sequential(ResidualBlock(into, out), ResidualBlock(out, out))
             for into, out in ((width, width), (width, 2 * width), (2 * width, 4 * width))
         )
-        self.attentions = nn.ModuleList()  # after the second and the third stage
-        if sfda:
-            self.attentions.extend(SFDA(n * width, width // 2, n // 2) for n in (2, 4))
+        wider = (2, 4) if sfda else ()  # after the second and the third stage
+        self.attentions = nn.ModuleList(SFDA(n * width, width // 2, n // 2) for n in wider)
         self.head = nn.Linear(4 * width, 2)
 
     def forward(self, pictures: Tensor) -> Features:

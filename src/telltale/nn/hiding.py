@@ -8,7 +8,9 @@ s is the logistic function, so each factor stays within e^±α. φ, ρ and η st
 stego picture starts as the cover.
 
 Source: Jing et al., "HiNet: Deep Image Hiding by Invertible Network", ICCV 2021.
-Departures: terms of the loss are sums over a picture's values, averaged over the batch.
+Departures: terms of the loss are sums over a picture's values, averaged over the batch. The recipes
+have one optimiser for all (AdamW, β 0.9 and 0.999, gradients of norm 1 at most); the authors train
+with Adam at 10^-4.5, β 0.5 and 0.999, ε 1e-6, weight decay 1e-5, halved every 1,000 epochs.
 
 :func:`mix` and :func:`mix_bands` hide without a network, for tests and small machines.
 
