@@ -103,6 +103,66 @@ def test_a_stopped_run_goes_on_and_tries_again_what_failed(raw: Path, tmp_path: 
         prepare([raw], tmp_path, Cut(frames=2, size=96))
 
 
+def test_a_folder_keeps_to_the_files_that_it_was_begun_with(tmp_path: Path) -> None:
+    root, out = tmp_path / "ffpp", tmp_path / "out"
+    for level, photo in (("c23", "astronaut"), ("c40", "commodore")):
+        video = root / f"original_sequences/youtube/{level}/videos/071.mp4"
+        film(video, frames=2, photograph=photo)
+    list(prepare([f"ffpp-c23:{root}"], out, QUICK, workers=1)[1])
+    before = (out / MANIFEST).read_text()
+    with pytest.raises(ValueError, match=r"was cut from .*c23.*, not from .*c40.*another folder"):
+        prepare([f"ffpp-c40:{root}"], out, QUICK, workers=1)
+    moved = root.rename(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"was cut from .*/ffpp/.*, not from .*/other/"):
+        prepare([f"ffpp-c23:{moved}"], out, QUICK, workers=1)
+    lines = (out / PROGRESS).read_text().splitlines()
+    older = {key: value for key, value in json.loads(lines[1]).items() if key != "file"}
+    (out / PROGRESS).write_text(f"{lines[0]}\n{json.dumps(older)}\n")
+    assert prepare([f"ffpp-c23:{moved}"], out, QUICK, workers=1)[0] == 0  # an older line says none
+    assert (out / MANIFEST).read_text() == before
+
+
+def test_another_dataset_does_not_take_the_place_of_the_first(raw: Path, tmp_path: Path) -> None:
+    celeb, out = tmp_path / "celeb", tmp_path / "out"
+    film(celeb / "Celeb-real/id0_0000.mp4", frames=2)
+    list(prepare([raw], out, QUICK, workers=1)[1])
+    before = (out / MANIFEST).read_text()
+    with pytest.raises(ValueError, match=r"has faces of ffpp/.*; name all datasets of a folder in"):
+        prepare([f"celebdf:{celeb}"], out, QUICK, workers=1)
+    assert (out / MANIFEST).read_text() == before
+    list(prepare([raw, f"celebdf:{celeb}"], out, QUICK, workers=1)[1])  # more of them go on
+    assert {row["dataset"] for row in rows(out)} == {"ffpp", "celebdf-v2"}
+
+
+def test_a_kill_at_the_first_line_leaves_a_folder_to_go_on_with(raw: Path, tmp_path: Path) -> None:
+    for torn in ("", '{"frames": 2, "si'):
+        (tmp_path / PROGRESS).write_text(torn)
+        count, _ = prepare([raw], tmp_path, QUICK, workers=1)
+        assert count == 4
+        assert json.loads((tmp_path / PROGRESS).read_text())["size"] == 64
+
+
+def test_going_on_does_not_write_the_progress_anew(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while the file is written would lose hours of work."""
+    list(prepare([raw], tmp_path, QUICK, workers=1)[1])
+    with (tmp_path / PROGRESS).open("a") as log:
+        log.write('{"name": "ffpp/orig')
+    before = (tmp_path / PROGRESS).read_text()
+
+    def killed(path: Path, to: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare([raw], tmp_path, QUICK, workers=1)
+    assert (tmp_path / PROGRESS).read_text() == before
+    assert prepare([raw], tmp_path, QUICK, workers=1)[0] == 1
+    assert (tmp_path / PROGRESS).read_text() == before.rpartition("\n")[0] + "\n"
+
+
 def test_a_killed_run_leaves_no_process_and_no_half_manifest(raw: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "telltale", "prepare", str(raw), "--out", str(tmp_path / "out")]
     process = subprocess.Popen([*words, "--workers", "2", "--frames", "6", "-q"])

@@ -1,11 +1,12 @@
 """The verb: raw videos in, cut faces with a manifest out; in parallel, and goes on after a kill.
 
     OUT/faces/<dataset>/<kind>/<video>/<frame>.png   and masks likewise
-    OUT/progress.jsonl                               the settings, then a line a video
+    OUT/progress.jsonl                               the settings, then a line a video with its file
     OUT/manifest.csv   OUT/skipped.csv               written when every video has been tried
 
 Which frames and which face are cut is in :mod:`telltale.data.clips`. What failed is named, and
-tried again by the next run.
+tried again by the next run. A folder holds the faces of one command's datasets: a video's name says
+neither its compression nor its root, and a manifest without the others would hide their faces.
 
 Source of the settings (32 frames, 256 pixels, 1.3 times the face): DeepfakeBench (Yan et al.,
 NeurIPS 2023).
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from telltale.data.clips import Clip, Cut, Done, clips_of, cut_clip
 from telltale.data.manifest import read_manifest
+from telltale.runs import replace_text
 
 PROGRESS, MANIFEST, SKIPPED = "progress.jsonl", "manifest.csv", "skipped.csv"
 COLUMNS = ("path", "label", "source", "split", "kind", "mask", "partner", "video", "dataset")
@@ -46,7 +48,7 @@ def prepare(
 
     Raises:
         ValueError: If a dataset cannot be read, two have a video of one name, the folder was begun
-            with other settings, or, at the end, no face was cut at all.
+            with other settings or other datasets, or, at the end, no face was cut at all.
     """
     cut = cut or Cut()
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
@@ -58,7 +60,7 @@ def prepare(
             if clip.name in clips:
                 raise ValueError(f"{clip.files[0]}: {clip.name} comes from {raw} and from another")
             clips[clip.name] = clip
-    done = _begun(out, cut)
+    done = _begun(out, cut, clips)
     todo = [clip for clip in clips.values() if clip.name not in done]
     return len(todo), _work(clips, todo, done, out, cut, workers)
 
@@ -75,7 +77,8 @@ def _work(
         for result in _results(todo, out, cut, workers):
             done[result.name] = result
             if not result.error:  # what failed is tried again
-                log.write(json.dumps(result._asdict()) + "\n")
+                line = {**result._asdict(), "file": _origin(clips[result.name])}
+                log.write(json.dumps(line) + "\n")
                 log.flush()
             yield result
     _write_tables(out, clips, done)
@@ -117,23 +120,41 @@ def _leave_with_parent(parent: int) -> None:
 # ── what is written ──────────────────────────────────────────────────────────────────────────────
 
 
-def _begun(out: Path, cut: Cut) -> dict[str, Done]:
+def _begun(out: Path, cut: Cut, clips: dict[str, Clip]) -> dict[str, Done]:
     """What an earlier run did in this folder; a new folder gets its settings written."""
     path = out / PROGRESS
-    if not path.exists():
+    text = path.read_text("utf-8") if path.exists() else ""
+    whole, end, torn = text.rpartition("\n")  # a kill may have torn the last line
+    if not end:
         out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(cut)) + "\n", encoding="utf-8")
+        replace_text(path, json.dumps(asdict(cut)) + "\n")
         return {}
-    whole, _, _ = path.read_text("utf-8").rpartition("\n")  # a kill may have torn the last line
     try:
         settings, *lines = (json.loads(line) for line in whole.splitlines())
-        done = [Done(it["name"], tuple(it["frames"]), it["dropped"]) for it in lines]
+        done = {it["name"]: Done(it["name"], tuple(it["frames"]), it["dropped"]) for it in lines}
+        origins = {it["name"]: it["file"] for it in lines if "file" in it}  # older lines have none
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); name another folder") from None
     if settings != asdict(cut):
         raise ValueError(f"{out}: was begun with {settings}; name another folder for {asdict(cut)}")
-    path.write_text(whole + "\n", encoding="utf-8")
-    return {it.name: it for it in done}
+    for name in done:
+        if name not in clips:
+            raise ValueError(
+                f"{out}: has faces of {name}, which this command does not name; name all datasets "
+                "of a folder in one command, or another folder"
+            )
+        if (old := origins.get(name)) not in (None, new := _origin(clips[name])):
+            raise ValueError(
+                f"{out}: {name} was cut from {old}, not from {new}; name another folder"
+            )
+    if torn:
+        replace_text(path, whole + "\n")
+    return done
+
+
+def _origin(clip: Clip) -> str:
+    """What tells a clip from that of the same name in another root, or at another compression."""
+    return str(clip.files[0].resolve())
 
 
 def _write_tables(out: Path, clips: dict[str, Clip], done: dict[str, Done]) -> None:
