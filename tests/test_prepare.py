@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from filmed import film
 from telltale.data.clips import Cut
 from telltale.data.manifest import read_manifest
+from telltale.media.frames import read_frames
 from telltale.prepare import MANIFEST, PROGRESS, SKIPPED, prepare
 
 Run = Callable[..., tuple[int, str, str]]
@@ -132,6 +134,45 @@ def test_another_dataset_does_not_take_the_place_of_the_first(raw: Path, tmp_pat
     assert (out / MANIFEST).read_text() == before
     list(prepare([raw, f"celebdf:{celeb}"], out, QUICK, workers=1)[1])  # more of them go on
     assert {row["dataset"] for row in rows(out)} == {"ffpp", "celebdf-v2"}
+
+
+def test_frames_keep_the_partner_and_the_mask_of_their_number(tmp_path: Path) -> None:
+    """FaceForensics++ as frames, of which a forgery's folder lacks one."""
+    fakes = tmp_path / "raw/manipulated_sequences/Deepfakes"
+    for folder, numbers, mask in (
+        (tmp_path / "raw/original_sequences/youtube/c23/frames/071", (0, 5, 10), False),
+        (fakes / "c23/frames/071_054", (0, 10), False),
+        (fakes / "masks/frames/071_054", (0, 10), True),
+    ):
+        for frame in read_frames(film(tmp_path / "film.mp4", frames=11, mask=mask), numbers):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(frame.pixels).save(folder / f"{frame.number:03}.png")
+    out = tmp_path / "out"
+    list(prepare([tmp_path / "raw"], out, Cut(frames=8, size=64), workers=1)[1])
+    fake = [(row["path"], row["partner"], row["mask"]) for row in rows(out) if row["label"] == "1"]
+    assert fake == [
+        tuple(
+            f"{head}/{number}.png"
+            for head in (
+                "faces/ffpp/Deepfakes/071_054",
+                "faces/ffpp/original/071",
+                "masks/ffpp/Deepfakes/071_054",
+            )
+        )
+        for number in ("0000", "0010")
+    ]
+    assert [row["path"][-8:] for row in rows(out) if row["label"] == "0"] == [
+        "0000.png",
+        "0005.png",
+        "0010.png",
+    ]
+    read_manifest(out / MANIFEST)  # every file is there
+    head, *lines = map(json.loads, (out / PROGRESS).read_text().splitlines())
+    for line in lines:
+        del line["file"]
+    older = [json.dumps(it) + "\n" for it in (head, *lines)]
+    (out / PROGRESS).write_text("".join(older))
+    assert prepare([tmp_path / "raw"], out, Cut(frames=8, size=64))[0] == 2  # by place: cut anew
 
 
 def test_a_kill_at_the_first_line_leaves_a_folder_to_go_on_with(raw: Path, tmp_path: Path) -> None:

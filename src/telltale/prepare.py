@@ -58,7 +58,7 @@ def prepare(
     for raw in raws:
         for clip in clips_of(read_manifest(raw).rows):
             if clip.name in clips:
-                raise ValueError(f"{clip.files[0]}: {clip.name} comes from {raw} and from another")
+                raise ValueError(f"{clip.row.path}: {clip.name} comes from {raw} and from another")
             clips[clip.name] = clip
     done = _begun(out, cut, clips)
     todo = [clip for clip in clips.values() if clip.name not in done]
@@ -149,38 +149,52 @@ def _begun(out: Path, cut: Cut, clips: dict[str, Clip]) -> dict[str, Done]:
             )
     if torn:
         replace_text(path, whole + "\n")
-    return done
+    # Frames of a folder once went by their place in it, not by their number: they are cut anew.
+    return {name: it for name, it in done.items() if name in origins or not clips[name].of_frames}
 
 
 def _origin(clip: Clip) -> str:
     """What tells a clip from that of the same name in another root, or at another compression."""
-    return str(clip.files[0].resolve())
+    return str(clip.row.path.resolve())
 
 
 def _write_tables(out: Path, clips: dict[str, Clip], done: dict[str, Done]) -> None:
-    at = {str(clip.files[0]): clip.name for clip in clips.values()}
+    crops = _crops(clips.values(), done)
     table: list[Sequence[object]] = []
     skipped: list[Sequence[object]] = []
     for name, clip in clips.items():
-        result, row = done[name], clip.row
+        result, frames = done[name], clip.numbered if clip.of_frames else {}
         if result.error or result.dropped:
             why = result.error or f"no face in {result.dropped} frames"
-            skipped.append((name, str(clip.files[0]), why))
-        partner = at.get(str(row.partner), "")
-        paired = set(done[partner].frames) if partner else set[int]()
+            skipped.append((name, str(clip.row.path), why))
         for number in result.frames:
-            picture = f"{number:04}.png"
+            if clip.of_frames and number not in frames:
+                continue  # a picture that was taken away since
+            row, picture = frames.get(number, clip.row), f"{number:04}.png"
             mask = f"masks/{name}/{picture}"
+            partner = crops.get((row.partner, number)) or crops.get((row.partner, None), "")
             table.append(
                 (
                     *(f"faces/{name}/{picture}", row.label, row.source, row.split, row.kind),
                     mask if row.mask and (out / mask).is_file() else "",
-                    f"faces/{partner}/{picture}" if number in paired else "",
-                    *(name, row.dataset),
+                    *(partner, name, row.dataset),
                 )
             )
     _write(out / SKIPPED, ("video", "file", "why"), skipped)
     _write(out / MANIFEST, COLUMNS, table)
+
+
+def _crops(
+    clips: Iterable[Clip], done: dict[str, Done]
+) -> dict[tuple[Path | None, int | None], str]:
+    """The crop of each picture by its path, of each frame of a video by its number as well."""
+    found: dict[tuple[Path | None, int | None], str] = {}
+    for clip in clips:
+        frames = clip.numbered if clip.of_frames else {}
+        for number in done[clip.name].frames:
+            key = (frames[number].path, None) if number in frames else (clip.row.path, number)
+            found[key] = f"faces/{clip.name}/{number:04}.png"
+    return found
 
 
 def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,10 +1,11 @@
 """Cuts the faces of one video to files.
 
 Of a video with n frames, ⌊linspace(0, n-1, frames)⌋ are cut; of a forgery whose real video is
-there, the same numbers as of that one, so that each crop has its real partner. The largest face is
-cut, and a mask by the same square; a frame without a face is dropped, and counted. Where a protocol
-takes a video's first frames alone (``Row.first``), those are the n. Faces that lie cut in a file
-(HDF5) are only scaled.
+there, the same numbers as of that one, so that each crop has its real partner. A video that lies as
+a folder of frames may lack some, so its frames go by the numbers in their names. The largest face
+is cut, and a mask by the same square; a frame without a face is dropped, and counted. Where a
+protocol takes a video's first frames alone (``Row.first``), those are the n. Faces that lie cut in
+a file (HDF5) are only scaled.
 
 Source of the settings (32 frames, 256 pixels, 1.3 times the face, masks over 1 of 255):
 DeepfakeBench (Yan et al., NeurIPS 2023).
@@ -12,7 +13,7 @@ DeepfakeBench (Yan et al., NeurIPS 2023).
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,11 +62,36 @@ class Cut:
 
 
 class Clip(NamedTuple):
-    """A video, or the frames of one, with what its first row says of it."""
+    """A video, or the frames of one, with what its rows say of it."""
 
     name: str  # "ffpp/Deepfakes/071_054", also where its faces go
-    files: tuple[Path, ...]
-    row: Row
+    rows: tuple[Row, ...]  # one of a video; of frames one each, in order
+    behind: tuple[Path, ...] = ()  # frames of the real clip that it was made from, in order
+
+    @property
+    def row(self) -> Row:
+        """The video's row, or that of the first frame."""
+        return self.rows[0]
+
+    @property
+    def of_frames(self) -> bool:
+        """That each row is a picture, not a video or a file of faces."""
+        return self.row.path.suffix.lower() not in VIDEOS | STACKS
+
+    @property
+    def numbered(self) -> dict[int, Row]:
+        """Frames by the last number in their name; by their order if two share one."""
+        numbers = [by_number(row.path)[0] for row in self.rows]
+        if len(set(numbers)) < len(numbers):
+            numbers = [*range(len(numbers))]
+        return dict(zip(numbers, self.rows, strict=True))
+
+
+class _Frame(NamedTuple):
+    number: int
+    pixels: Pixels
+    mask: Pixels | None = None
+    masked_by: Path | None = None
 
 
 class Done(NamedTuple):
@@ -86,11 +112,16 @@ def clips_of(rows: Iterable[Row]) -> list[Clip]:
             tail = hashlib.sha256(str(row.path).encode()).hexdigest()[:8]
             name = f"{row.kind or 'real'}/{row.path.stem}-{tail}"
         found.setdefault(re.sub(r'[\\:*?"<>|]|\.\.+', "_", name).strip("/"), []).append(row)
-    made = []
-    for name, members in found.items():
-        files = sorted((row.path for row in members), key=by_number)
-        made.append(Clip(name, tuple(files), members[0]))
-    return made
+    clips = {
+        name: Clip(name, tuple(sorted(members, key=lambda row: by_number(row.path))))
+        for name, members in found.items()
+    }
+    belongs = {row.path: clip for clip in clips.values() for row in clip.rows}
+    for name, clip in clips.items():
+        real = next((belongs[it.partner] for it in clip.rows if it.partner in belongs), None)
+        if real and clip.of_frames:
+            clips[name] = clip._replace(behind=tuple(row.path for row in real.rows))
+    return [*clips.values()]
 
 
 def cut_clip(clip: Clip, out: Path, cut: Cut) -> Done:
@@ -98,9 +129,9 @@ def cut_clip(clip: Clip, out: Path, cut: Cut) -> Done:
     faces, masks = out / "faces" / clip.name, out / "masks" / clip.name
     frames: list[int] = []
     dropped = 0
-    stacked = clip.files[0].suffix.lower() in STACKS
+    stacked = clip.row.path.suffix.lower() in STACKS
     try:
-        for number, pixels, mask in _frames(clip, cut.frames):
+        for number, pixels, mask, masked_by in _frames(clip, cut.frames):
             region = whole(pixels) if stacked else _region(_finder(), pixels, cut)
             if region is None:
                 dropped += 1
@@ -109,14 +140,14 @@ def cut_clip(clip: Clip, out: Path, cut: Cut) -> Done:
             if mask is not None:
                 if mask.shape != pixels.shape:
                     height, width = pixels.shape[:2]
-                    raise MediaError(f"{clip.row.mask}: want {width} × {height} pixels")
+                    raise MediaError(f"{masked_by}: want {width} × {height} pixels")
                 shown = cut_out(mask, region, cut.size).max(-1) > 1
                 _save(masks / f"{number:04}.png", shown.astype(np.uint8) * 255)
             frames.append(number)
     except (MediaError, OSError) as error:
         return Done(clip.name, (), error=one_line(error))
     if not frames:
-        return Done(clip.name, (), dropped, error=f"{clip.files[0]}: no face in {dropped} frames")
+        return Done(clip.name, (), dropped, error=f"{clip.row.path}: no face in {dropped} frames")
     return Done(clip.name, tuple(frames), dropped)
 
 
@@ -141,35 +172,42 @@ def _region(finder: FaceFinder, pixels: Pixels, cut: Cut) -> Region | None:
     return crop_region(found[0], cut.margin)
 
 
-def _frames(clip: Clip, count: int) -> Iterator[tuple[int, Pixels, Pixels | None]]:
-    """Number, pixels and mask of the frames to cut."""
-    if clip.files[0].suffix.lower() in STACKS:
-        for number in evenly(count_stack(clip.files[0]), count):
-            yield number, read_stack(clip.files[0], number), None
+def _frames(clip: Clip, count: int) -> Iterator[_Frame]:
+    """The frames to cut."""
+    path, mask = clip.row.path, clip.row.mask
+    if path.suffix.lower() in STACKS:
+        for number in evenly(count_stack(path), count):
+            yield _Frame(number, read_stack(path, number))
         return
-    if clip.files[0].suffix.lower() not in VIDEOS:
-        for number in evenly(len(clip.files), count):
-            yield number, read_picture(clip.files[number]).pixels, None
+    if clip.of_frames:
+        frames = clip.numbered
+        for number in _paired(clip, [*frames], count):
+            picture, beside = read_picture(frames[number].path).pixels, frames[number].mask
+            covered = read_picture(beside).pixels if beside else None
+            yield _Frame(number, picture, covered, beside)
         return
-    numbers = _numbers(clip, count)
-    frames = read_frames(clip.files[0], numbers)
-    if clip.row.mask is None:
-        yield from ((frame.number, frame.pixels, None) for frame in frames)
+    length = count_frames(path)
+    numbers = _paired(clip, range(min(length, clip.row.first or length)), count)
+    found = read_frames(path, numbers)
+    if mask is None:
+        yield from (_Frame(frame.number, frame.pixels) for frame in found)
         return
-    masks = read_frames(clip.row.mask, numbers)
-    for frame in frames:
-        mask = next(masks, None)  # mask videos can be shorter
-        yield frame.number, frame.pixels, mask.pixels if mask else None
+    masks = read_frames(mask, numbers)
+    for frame in found:
+        covered = next(masks, None)  # mask videos can be shorter
+        yield _Frame(frame.number, frame.pixels, covered.pixels if covered else None, mask)
 
 
-def _numbers(clip: Clip, count: int) -> list[int]:
-    """The numbers to cut of a video: its real partner's, if most of those are there."""
-    length, partner = count_frames(clip.files[0]), clip.row.partner
-    length = min(length, clip.row.first or length)
-    own = evenly(length, count)
-    if partner is None or partner.suffix.lower() not in VIDEOS:
-        return own
-    shared = [number for number in evenly(count_frames(partner), count) if number < length]
+def _paired(clip: Clip, there: Sequence[int], count: int) -> list[int]:
+    """The numbers to cut of those that are there: the real clip's, if most of those are there."""
+    own = [there[index] for index in evenly(len(there), count)]
+    partner = clip.row.partner
+    if partner is not None and partner.suffix.lower() in VIDEOS:
+        wanted = {*evenly(count_frames(partner), count)}
+        shared = [number for number in there if number in wanted]
+    else:
+        chosen = {clip.behind[index] for index in evenly(len(clip.behind), count)}
+        shared = [number for number, row in clip.numbered.items() if row.partner in chosen]
     return shared if 2 * len(shared) >= len(own) else own
 
 
