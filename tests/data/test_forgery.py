@@ -1,6 +1,7 @@
 """The field's datasets come in by their true layouts, with their traps."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -127,6 +128,30 @@ def test_dfdc_fakes_belong_to_their_original(tmp_path: Path) -> None:
     (tmp_path / "dfdc_train_part_0/bbb.mp4").unlink()
     with pytest.raises(ValueError, match=r"metadata\.json: there is no bbb\.mp4"):
         read_manifest(tmp_path)
+
+
+def test_dfdc_is_known_with_its_parts_below_train_and_with_its_test_set_alone(
+    tmp_path: Path,
+) -> None:
+    """DeepfakeBench wants the parts in a folder of their own, with frames in place of videos."""
+    plain = read_manifest(trees.dfdc(tmp_path / "plain"))
+    root = trees.dfdc(tmp_path / "DFDC")
+    (root / "train").mkdir()
+    for part in root.glob("dfdc_train_part_*"):
+        part.rename(root / "train" / part.name)
+    for video in [*root.rglob("*.mp4")]:
+        video.unlink()
+        trees.touch([video.parent / "frames" / video.stem / "000.png"])
+    found = read_manifest(root)
+    assert found.kinds == ("dfdc",)
+    assert {name: row.label for name, row in of(found).items()} == {
+        name: row.label for name, row in of(plain).items()
+    }
+    shutil.rmtree(root / "train")
+    assert {row.video: row.label for row in read_manifest(root).rows} == {
+        "dfdc/original/test/xxx": 0,
+        "dfdc/dfdc/test/yyy": 1,
+    }
 
 
 def test_dfdc_preview_names_its_methods(tmp_path: Path) -> None:

@@ -103,6 +103,31 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     assert manifest.kinds == ("swap",)
 
 
+@pytest.mark.parametrize("genuine", ["0_real", "live", "Bonafide", "0"])
+def test_a_genuine_class_may_be_called_so_in_several_ways(tmp_path: Path, genuine: str) -> None:
+    for name in (genuine, "1_fake", "spoof"):
+        picture(tmp_path / name / "a.png", (0, 0, 0))
+    found = {row.path.parent.name: (row.label, row.kind) for row in read_manifest(tmp_path).rows}
+    assert found == {genuine: (0, ""), "1_fake": (1, "1_fake"), "spoof": (1, "spoof")}
+
+
+def test_a_folder_whose_classes_are_not_understood_is_refused(tmp_path: Path) -> None:
+    for name in ("nature", "ai"):
+        picture(tmp_path / name / "a.png", (0, 0, 0))
+    with pytest.raises(
+        ValueError, match=r"none of its folders \(ai, nature\) is called as genuine"
+    ):
+        read_manifest(tmp_path)
+    picture(tmp_path / "real/a.png", (0, 0, 0))
+    assert sorted(row.label for row in read_manifest(tmp_path).rows) == [0, 1, 1]
+    for half, word in (("real_youtube", "real"), ("RealFaces", "real"), ("live 2", "live")):
+        picture(tmp_path / half / "a.png", (0, 0, 0))
+        with pytest.raises(ValueError, match=f"{half}: is this class genuine.* without {word}$"):
+            read_manifest(tmp_path)
+        (tmp_path / half / "a.png").unlink()
+        (tmp_path / half).rmdir()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

@@ -12,9 +12,10 @@ without it a hash of the source decides, so that no source is divided. ``kind`` 
 a frame is of (else each path is its own), ``dataset`` where it was published, and ``sound`` the
 recording that was made with the picture (:mod:`telltale.data.echoes`).
 
-A folder's sub-folders are its classes: :data:`GENUINE` names are 0, all others 1 and their name is
-the kind. A folder below that, if there is one, is the source; of pictures that are called by a
-number it is the video.
+A folder's sub-folders are its classes: :data:`GENUINE` names are 0 (``0_real`` as well), all others
+1 and their name is the kind. One of them must be genuine, and none may be called so by half, as
+``real_youtube``: what is taken for the other class spoils every figure. A folder below that, if
+there is one, is the source; of pictures that are called by a number it is the video.
 
 The field's datasets are read as they lie on disk (:mod:`telltale.data.forgery`), by their layout or
 by a name before the path: ``ffpp-c40:/data/FaceForensics++``.
@@ -255,8 +256,15 @@ def _file(folder: Path, cells: dict[str, str], column: str, where: str) -> Path 
 
 
 def _rows_of_folder(folder: Path) -> Iterator[Row]:
-    for group in sorted(path for path in folder.iterdir() if path.is_dir()):
-        label = int(group.name.lower() not in GENUINE)
+    groups = sorted(path for path in folder.iterdir() if path.is_dir())
+    labels = {group: _label_of_class(group) for group in groups}
+    if groups and 0 not in labels.values():
+        names = ", ".join(group.name for group in groups[:8])
+        raise ValueError(
+            f"{folder}: none of its folders ({names}) is called as genuine; want one of "
+            f"{', '.join(sorted(GENUINE))}, or a dataset's name before the path, as dfdc:{folder}"
+        )
+    for group, label in labels.items():
         for path in find_media([group]):
             inner = path.relative_to(group).parts
             source = inner[0] if len(inner) > 1 else path.stem
@@ -265,3 +273,17 @@ def _rows_of_folder(folder: Path) -> Iterator[Row]:
             video = path.parent.relative_to(folder).as_posix() if numbered else ""
             row = Row(path, label, source, split_of(source), kind, None, None, str(path))
             yield row._replace(video=video)
+
+
+def _label_of_class(folder: Path) -> int:
+    """0 or 1 by a folder's name; ValueError if it says neither."""
+    name = folder.name.lower()
+    words = set(re.findall(r"[^\W_]+", name))
+    if words and words <= GENUINE:
+        return 0
+    half = words & GENUINE - {"0"} or {word for word in ("real",) if word in name}
+    if half:
+        raise ValueError(
+            f"{folder}: is this class genuine? Then call it real, else by a name without {min(half)}"
+        )
+    return 1

@@ -60,9 +60,9 @@ SIGNS = {  # what lies in a dataset's folder and in no other's, looked for in th
     "ffpp": ("manipulated_sequences", "original_sequences"),
     "celebdf": ("Celeb-synthesis", "List_of_testing_videos.txt"),
     "dfdcp": ("original_videos",),
-    "dfdc": ("dfdc_train_part_*",),
     "wilddeepfake": ("real_train", "real_test", "real train", "real test"),
     "splits": ("train/original", "test/original", "train/*real*", "test/*real*"),
+    "dfdc": ("dfdc_train_part_*", "train/dfdc_train_part_*", "test/labels.csv"),
 }
 
 
