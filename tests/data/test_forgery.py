@@ -9,6 +9,7 @@ import pytest
 import trees
 
 from telltale.data.forgery import located
+from telltale.data.forgery.frame_paths import places
 from telltale.data.manifest import Manifest, Row, read_manifest, split_of
 
 
@@ -194,7 +195,7 @@ def test_df40_finds_methods_domains_and_real_faces(tmp_path: Path) -> None:
     found = read_manifest(trees.df40(tmp_path))
     rows = of(found)
     assert found.name.startswith("df40:")
-    assert found.kinds == ("ddim", "heygen", "simswap")
+    assert found.kinds == ("ddim", "e4e", "heygen", "simswap")
     assert rows["df40/simswap/DF40/ff/953_974"].source == "ff:953+974"
     assert rows["df40/ff-real/c23/953"].source == "ff:953+974"
     assert rows["df40/ddim/DF40/ff/953"].source == "ff:953+974"
@@ -204,6 +205,18 @@ def test_df40_finds_methods_domains_and_real_faces(tmp_path: Path) -> None:
     assert rows["df40/heygen-real/DF40/real/a"].label == 0
     assert rows["df40/heygen/DF40/fake/b"].label == 1
     assert rows["df40/cdf-real/Celeb-real/id1_0000"].source == "celebdf-v2:id1"
+
+
+def test_df40s_pictures_of_no_video_are_each_their_own(tmp_path: Path) -> None:
+    found = [row for row in read_manifest(trees.df40(tmp_path)).rows if row.kind == "e4e"]
+    head = "df40/e4e/DF40"
+    assert {row.video: row.source for row in found} == {
+        f"{head}/cdf/Celeb-real/inversions/id1_0000_3": "celebdf-v2:id1",
+        f"{head}/cdf/Celeb-real/inversions/id1_0000_4": "celebdf-v2:id1",
+        f"{head}/cdf/YouTube-real/inversions/00170_3": "celebdf-v2:YouTube-real/00170",
+        f"{head}/ff/inversions/953_021": "ff:953+974",  # 021 is a frame's number, no person's
+        f"{head}/ff/inversions/953_974": "ff:953+974",
+    }
 
 
 def test_folders_by_split_class_and_video(tmp_path: Path) -> None:
@@ -292,6 +305,80 @@ def test_deepfakebench_passes_over_a_malformed_val_and_nothing_else(tmp_path: Pa
     path.write_text("[1]")
     with pytest.raises(ValueError, match="not a DeepfakeBench file"):
         read_manifest(path)
+
+
+def test_deepfakebench_learns_from_what_stands_in_train_and_val(tmp_path: Path) -> None:
+    """DFDC's file, whose training videos are all in val, once its table was met before or after."""
+    for order in (("test", "val", "train"), ("train", "val", "test")):
+        labels: dict[str, dict[str, object]] = {}
+        for label in ("DFDC_Real", "DFDC_Fake"):
+            learned = {
+                name: trees.entry(
+                    tmp_path, label, f"DFDC/train/dfdc_train_part_0/frames/{name}", (0,)
+                )
+                for name in (f"{label[-4:].lower()}{n}" for n in range(40))
+            }
+            tested = {label: trees.entry(tmp_path, label, f"DFDC/test/frames/{label}", (0,))}
+            splits = {"train": learned, "val": learned, "test": tested}
+            labels[label] = {split: splits[split] for split in order}
+        found = read_manifest(trees.benchmark(tmp_path, "DFDC", labels))
+        splits_of = {
+            label: Counter(r.split for r in found.rows if r.label == label) for label in (0, 1)
+        }
+        for counts in splits_of.values():
+            assert counts["test"] == 1
+            assert counts["train"] > 25
+            assert counts["val"] == 40 - counts["train"] > 0
+
+
+def test_deepfakebenchs_df40_files_name_the_method_and_whose_video_it_is(tmp_path: Path) -> None:
+    def clip(label: str, folder: str, *names: str) -> dict[str, object]:
+        return {name: trees.entry(tmp_path, label, f"{folder}/{name}", (0,)) for name in names}
+
+    still = tmp_path / "datasets/rgb/DF40/e4e/ff/inversions/087_121.jpg"
+    trees.touch([still])
+    fakes = clip("simswap_Fake", "DF40/simswap/ff/frames", "071_054") | clip(
+        "simswap_Fake", "DF40/simswap/cdf/frames", "id1_id0_0000"
+    )
+    fakes["087_121"] = {"label": "simswap_Fake", "frames": ["DF40/e4e/ff/inversions/087_121.jpg"]}
+    reals = clip("simswap_Real", "FaceForensics++/original_sequences/youtube/c23/frames", "071")
+    labels = {
+        "simswap_Fake": {"train": fakes, "test": fakes},
+        "simswap_Real": {"train": {}, "test": reals},
+    }
+    found = read_manifest(trees.benchmark(tmp_path, "simswap_ff", labels))
+    assert found.kinds == ("simswap",)
+    assert {row.video.rpartition("/")[2]: row.source for row in found.rows} == {
+        "071_054": "ff:054+071",
+        "071": "ff:054+071",
+        "id1_id0_0000": "Celeb-DF-v2:id1",
+        "087_121": "ff:087",
+    }
+
+
+def test_a_frames_path_in_df40_says_its_method_and_whose_video_was_forged() -> None:
+    found = places(
+        [
+            "x/FaceForensics++/original_sequences/youtube/c23/frames/071/000.png",
+            "x/DF40/simswap/ff/frames/071_054/000.png",
+            "x\\DF40_train\\e4e\\ff\\inversions\\071_021.jpg",
+            "x/DF40/e4e/cdf/YouTube-real/inversions/00170_3.jpg",
+            "x/Celeb-DF-v2/YouTube-real/frames/00170/3.png",
+            "x/DF40/simswap/cdf/frames/id0_id1_0000/000.png",
+            "x/DF40/StyleGAN2/ff/seed0012/1.png",
+            "x/DF40/heygen/fake/b/1.png",
+        ]
+    )
+    assert [it.source for it in found] == [
+        *["ff:054+071"] * 3,
+        *["Celeb-DF-v2/YouTube-real/00170"] * 2,
+        "Celeb-DF-v2:id0",
+        "DF40/StyleGAN2/ff/seed0012",
+        "DF40/heygen/fake/b",
+    ]
+    assert [it.kind for it in found[1:4]] == ["simswap", "e4e", "e4e"]
+    assert found[1].video == "DF40/simswap/ff/071_054"
+    assert found[2].video == "DF40/e4e/ff/inversions/071_021"
 
 
 def test_a_name_that_is_none_is_said(tmp_path: Path) -> None:

@@ -115,6 +115,9 @@ def df40(root: Path) -> Path:
     touch(root / f"DF40/simswap/ff/frames/953_974/{k:03}.png" for k in (0, 12))
     touch([root / "DF40/simswap/cdf/frames/id1_id0_0000/000.png", root / "DF40/ddim/ff/953.png"])
     touch([root / "DF40/heygen/real/frames/a/1.png", root / "DF40/heygen/fake/frames/b/1.png"])
+    touch(root / f"DF40/e4e/ff/inversions/{name}.jpg" for name in ("953_021", "953_974"))
+    stars, strangers = (root / f"DF40/e4e/cdf/{it}-real/inversions" for it in ("Celeb", "YouTube"))
+    touch([stars / "id1_0000_3.jpg", stars / "id1_0000_4.jpg", strangers / "00170_3.jpg"])
     real = root / "FaceForensics++/original_sequences/youtube/c23/frames"
     touch(real / name / "000.png" for name in ("071", "953"))
     touch([root / "Celeb-DF-v2/Celeb-real/frames/id1_0000/000.png"])

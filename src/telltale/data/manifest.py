@@ -281,9 +281,9 @@ def _label_of_class(folder: Path) -> int:
     words = set(re.findall(r"[^\W_]+", name))
     if words and words <= GENUINE:
         return 0
-    half = words & GENUINE - {"0"} or {word for word in ("real",) if word in name}
+    half = sorted(words & GENUINE - {"0"}) or ["real"] * ("real" in name)
     if half:
         raise ValueError(
-            f"{folder}: is this class genuine? Then call it real, else by a name without {min(half)}"
+            f"{folder}: is this class genuine? Then call it real, else by a name without {half[0]}"
         )
     return 1

@@ -5,11 +5,16 @@
 
 Only compressed datasets have the level between split and video. Frames may have backslashes, are
 not in order, and are relative to a folder above the file. The same video may stand in several
-splits (Celeb-DF's test videos are in its train too, and its val is its test): it counts for
-testing first, then for validation. Where that leaves no validation split, a tenth of the training
-sources, by hash, becomes one. DFDC's val is malformed in the published file and is passed over.
+splits (Celeb-DF's test videos are in its train too, and its val is its test): where one is test,
+it counts for testing. DFDC's training videos are all in val as well, which would leave nothing to
+learn from: a tenth of such sources, by hash, is for validation, as it is of the training sources
+where there is no val at all. What is malformed in DFDC's published val is passed over.
 
-Source: Yan et al., "DeepfakeBench", NeurIPS 2023.
+A kind is called as in the datasets' own folders; of DF40's labels, such as "simswap_Fake", the
+"_Fake" goes. Whom a label doesn't name is looked for in the frames' paths (:mod:`.frame_paths`), so
+that DF40's videos are known for FaceForensics++'s and Celeb-DF's.
+
+Source: Yan et al., "DeepfakeBench", NeurIPS 2023, and "DF40", NeurIPS 2024.
 """
 
 import json
@@ -18,11 +23,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from telltale.data.forgery.frame_paths import Place, places
 from telltale.data.layout import relatives, train_or_val
 from telltale.data.manifest import Row, by_number
 
 LEVELS = ("raw", "c23", "c40")
-ORDER = ("test", "val", "train")  # in which a video of several splits is taken
+SPLITS = ("test", "val", "train")
+BOTH = "train and val"
 KINDS = {
     "FF-DF": "Deepfakes",
     "FF-F2F": "Face2Face",
@@ -71,20 +78,23 @@ def read(path: Path, level: str = "c23") -> Iterator[Row]:
     if others or not isinstance(labels, dict):
         raise ValueError(f"{path}: want one dataset in it, as DeepfakeBench writes")
     entries: dict[tuple[str, str], Entry] = {}
-    for split in ORDER:
+    for split in SPLITS:
         for label, splits in labels.items():
             for entry in _entries(path, label, split, splits.get(split), level):
-                entries.setdefault((label, entry.clip), entry)
+                first = entries.setdefault((label, entry.clip), entry)
+                if (first.split, split) == ("val", "train"):
+                    entries[label, entry.clip] = first._replace(split=BOTH)
     if not entries:
         raise ValueError(f"{path}: no videos of level {level}; there may be another of {LEVELS}")
     pairs = [it.clip.split("_") for it in entries.values() if _is_pair(it.clip)]
     kin = relatives((pair[0], pair[-1]) for pair in pairs)
-    lacks_val = all(entry.split != "val" for entry in entries.values())
+    drawn = {BOTH} if any(it.split == "val" for it in entries.values()) else {BOTH, "train"}
     root = _root(path, next(iter(entries.values())).frames[0])
-    for entry in entries.values():
-        source = _source(dataset, entry, kin)
-        split = train_or_val(source) if lacks_val and entry.split == "train" else entry.split
-        kind = KINDS.get(entry.label, entry.label) if entry.forged else ""
+    where = places([entry.frames[0] for entry in entries.values()])
+    for entry, place in zip(entries.values(), where, strict=True):
+        source = _source(dataset, entry, place, kin)
+        split = train_or_val(source) if entry.split in drawn else entry.split
+        kind = KINDS.get(entry.label, entry.label.removesuffix("_Fake")) if entry.forged else ""
         masks = {Path(_slashes(mask)).name: root / _slashes(mask) for mask in entry.masks}
         real = entries.get(("FF-real", entry.clip.partition("_")[0])) if entry.forged else None
         partners = {
@@ -122,13 +132,15 @@ def _entries(path: Path, label: str, split: str, videos: Any, level: str) -> Ite
             yield Entry(label, split, str(clip), found, entry.get("masks") or [])
 
 
-def _source(dataset: str, entry: Entry, kin: Mapping[str, str]) -> str:
+def _source(dataset: str, entry: Entry, place: Place, kin: Mapping[str, str]) -> str:
     """FaceForensics++'s pair, Celeb-DF's and DFD's person, else the video."""
     target = entry.clip.partition("_")[0]
     if entry.label.startswith("FF-"):
         return f"ff:{kin.get(target, target)}"
     if entry.label.startswith(("CelebDF", "DFD_")) and "_" in entry.clip:
         return f"{dataset}:{target}"
+    if place.source != place.video:  # the path knows
+        return place.source
     return f"{dataset}:{entry.label}/{entry.clip}"
 
 

@@ -1,25 +1,28 @@
 """DF40: forty kinds of forgery, faces already cut.
 
     [DF40[_train|_test]/]<method>/{ff,cdf}/[frames/]<video>/<frame>.png        fakes
+    [DF40[_train|_test]/]e4e/{ff,cdf/{Celeb-real,YouTube-real}}/inversions/<picture>.jpg
     [DF40[_train|_test]/]<method>/{real,fake}/…/<picture>.png                  methods of other data
     FaceForensics++/original_sequences/youtube/c23/frames/<video>/<frame>.png  their real faces
     Celeb-DF-v2/{Celeb-real,YouTube-real}/frames/<video>/<frame>.png
 
-Pictures right in a domain's folder are each a video of their own. A folder whose name ends in
-"train" makes its rows train (a tenth of the sources val), everything else is for testing. Real
-faces go where their video's fakes are, or else to testing. DF40's JSON files are of DeepfakeBench's
-form and are read as such.
+Pictures right in a domain's folder, or in ``inversions``, are each a video of their own. A folder
+whose name ends in "train" makes its rows train (a tenth of the sources val), everything else is for
+testing. Real faces go where their video's fakes are, or else to testing. DF40's JSON files are of
+DeepfakeBench's form and are read as such.
 
 Source: Yan et al., "DF40", NeurIPS 2024.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from telltale.data.layout import Label, clips, frames, relatives, rows, train_or_val, want
 from telltale.data.manifest import Row
 
+STILLS = "inversions"  # folder of e4e's pictures
 DOMAINS = ("ff", "cdf", "real", "fake")
 REAL = {
     "ff": ("FaceForensics++/original_sequences/youtube/c23",),
@@ -44,6 +47,7 @@ def read(root: Path) -> Iterator[Row]:
         want(root, "<method>/ff", "<method>/cdf", "<method>/fake")
     found = {path: dict(_clips(path)) for path in domains}
     swaps = [clip for path in domains if path.name == "ff" for clip in found[path]]
+    swaps = [clip for clip in swaps if not _is_still(clip)]  # their second number is a frame's
     kin = relatives(_pair(Path(clip).name) for clip in swaps)
     learned: set[str] = set()
     for path in domains:
@@ -75,15 +79,19 @@ def read(root: Path) -> Iterator[Row]:
 
 
 def _clips(domain: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Every folder of frames below a domain; pictures right in it stand for themselves."""
+    """Every folder of frames below a domain; pictures of no video stand for themselves."""
     for folder, _, names in sorted(os.walk(domain)):
         if not names or not (files := frames(Path(folder))):
             continue
         inner = Path(folder).relative_to(domain).as_posix().removeprefix("frames").strip("/.")
-        if inner:
+        if inner and Path(inner).name != STILLS:
             yield inner, files
         else:
-            yield from ((file.stem, [file]) for file in files)
+            yield from ((f"{inner}/{file.stem}".lstrip("/"), [file]) for file in files)
+
+
+def _is_still(clip: str) -> bool:
+    return STILLS in Path(clip).parts
 
 
 def _source(domain: str, method: str, clip: str, kin: Mapping[str, str]) -> str:
@@ -91,8 +99,9 @@ def _source(domain: str, method: str, clip: str, kin: Mapping[str, str]) -> str:
     target = _pair(name)[0]
     if domain == "ff":
         return f"ff:{kin.get(target, target)}"
-    if domain == "cdf":
-        return f"celebdf-v2:{target}"
+    if domain == "cdf":  # as that dataset's own reader says
+        stranger = re.fullmatch(r"\d{5}", target)
+        return f"celebdf-v2:{'YouTube-real/' if stranger else ''}{target}"
     return f"df40:{method}/{domain}/{clip}"
 
 
