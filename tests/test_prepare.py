@@ -235,6 +235,13 @@ def test_the_command_line_names_bad_videos_and_counts(raw: Path, tmp_path: Path,
     assert code == 0
     assert "3 faces of 3 videos cut now; 1 videos gave none" in out
     assert "ffpp/Deepfakes/054_071" in err
+    assert "published figures" not in err  # its split files are there
+    celeb = film(tmp_path / "celeb/Celeb-real/id0_0000.mp4", frames=1).parents[1]
+    words = (f"celebdf:{celeb}", "--size", 64, "--out", tmp_path / "c", "--workers", 1)
+    code, _, err = run("prepare", *words)
+    assert code == 0
+    assert "celeb: without List_of_testing_videos.txt a hash of each person splits it" in err
+    assert "published figures" not in run("prepare", *words, "--quiet")[2]
     code, _, err = run("prepare", raw, "--out", tmp_path / "x", "--frames", 0)
     assert code == 2
     assert "want frames ≥ 1" in err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trees
 
-from telltale.data.forgery import located
+from telltale.data.forgery import located, remarks
 from telltale.data.forgery.frame_paths import places
 from telltale.data.manifest import Manifest, Row, read_manifest, split_of
 
@@ -17,11 +17,11 @@ def of(manifest: Manifest) -> dict[str, Row]:
     return {row.video: row for row in manifest.rows}
 
 
-def test_ffpp_has_originals_and_five_methods_by_the_official_pairs(tmp_path: Path) -> None:
+def test_ffpp_has_originals_and_four_methods_by_the_official_pairs(tmp_path: Path) -> None:
     found = read_manifest(trees.ffpp(tmp_path / "FaceForensics++"))
     assert found.name == "ffpp:FaceForensics++"
-    assert len(found) == 8 * 6
-    assert set(found.kinds) == set(trees.METHODS)
+    assert len(found) == 8 * 5
+    assert found.kinds == ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
     rows = of(found)
     fake, real = rows["ffpp/Deepfakes/953_974"], rows["ffpp/original/953"]
     assert (fake.label, fake.kind, fake.split) == (1, "Deepfakes", "test")
@@ -31,9 +31,38 @@ def test_ffpp_has_originals_and_five_methods_by_the_official_pairs(tmp_path: Pat
     assert fake.mask == tmp_path / (
         "FaceForensics++/manipulated_sequences/Deepfakes/masks/videos/953_974.mp4"
     )
-    assert rows["ffpp/FaceShifter/953_974"].mask is None
-    assert Counter(row.split for row in found.rows) == {"train": 24, "val": 12, "test": 12}
+    assert all(row.mask for row in found.rows if row.label)
+    assert Counter(row.split for row in found.rows) == {"train": 20, "val": 10, "test": 10}
     assert not found.divided()
+
+
+def test_faceshifter_lies_in_the_same_root_and_has_no_masks(tmp_path: Path) -> None:
+    found = read_manifest(f"faceshifter:{trees.ffpp(tmp_path)}")
+    rows = of(found)
+    assert len(found) == 8 * 2
+    assert found.kinds == ("FaceShifter",)
+    fake = rows["faceshifter/FaceShifter/953_974"]
+    assert (fake.mask, fake.split, fake.source) == (None, "test", "ff:953+974")
+    assert fake.partner == rows["faceshifter/original/953"].path
+    with pytest.raises(ValueError, match="manipulated_sequences/FaceShifter/c40"):
+        read_manifest(f"faceshifter-c40:{tmp_path}")
+
+
+def test_a_missing_official_split_is_remarked(tmp_path: Path) -> None:
+    assert remarks(trees.ffpp(tmp_path / "whole")) == []
+    assert remarks(trees.celebdf(tmp_path / "celeb")) == []
+    assert remarks(trees.deeperforensics(tmp_path / "deeper")) == []
+    assert remarks(trees.dfdcp(tmp_path / "preview")) == []
+    root = trees.ffpp(tmp_path / "ffpp", "c40", splits=False)
+    for name in (str(root), f"ffpp-c40:{root}", f"faceshifter-c40:{root}"):
+        (remark,) = remarks(name)
+        assert "ffpp: without train.json, val.json and test.json a hash of each pair" in remark
+    (tmp_path / "celeb/List_of_testing_videos.txt").unlink()
+    (remark,) = remarks(tmp_path / "celeb")
+    assert "celeb: without List_of_testing_videos.txt a hash of each person" in remark
+    shutil.rmtree(tmp_path / "deeper/lists")
+    (remark,) = remarks(tmp_path / "deeper")
+    assert "deeper: without lists/splits a hash of each target" in remark
 
 
 def test_ffpp_without_split_files_keeps_pairs_together(tmp_path: Path) -> None:
@@ -47,7 +76,7 @@ def test_ffpp_without_split_files_keeps_pairs_together(tmp_path: Path) -> None:
 
 def test_ffpp_levels_are_named_and_a_missing_one_is_said(tmp_path: Path) -> None:
     trees.ffpp(tmp_path, "c40")
-    assert len(read_manifest(f"ffpp-c40:{tmp_path}")) == 48
+    assert len(read_manifest(f"ffpp-c40:{tmp_path}")) == 40
     with pytest.raises(ValueError, match="want original_sequences/youtube/raw or"):
         read_manifest(f"ffpp-raw:{tmp_path}")
     with pytest.raises(ValueError, match="c23"):
@@ -61,8 +90,12 @@ def test_ffpp_refuses_what_the_splits_do_not_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"video 999 is in none of train\.json"):
         read_manifest(tmp_path)
     stray.unlink()
-    trees.touch([tmp_path / "manipulated_sequences/FaceSwap/c23/videos/071_953.mp4"])
+    videos = tmp_path / "manipulated_sequences/FaceSwap/c23/videos"
+    trees.touch([videos / "071_953.mp4"])
     with pytest.raises(ValueError, match="071 and 953 are in different splits"):
+        read_manifest(tmp_path)
+    (videos / "071_953.mp4").rename(videos / "071_054 (1).mp4")
+    with pytest.raises(ValueError, match=r"071_054 \(1\)\.mp4: want a fake's name such as"):
         read_manifest(tmp_path)
 
 

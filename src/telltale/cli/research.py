@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,11 +36,14 @@ def prepare(
     from rich.progress import Progress
 
     from telltale.data.clips import Cut
+    from telltale.data.forgery import remarks
     from telltale.prepare import MANIFEST
     from telltale.prepare import prepare as cut_faces
 
     cut = Cut(frames=frames, size=size, margin=margin, align=align)
     count, results = cut_faces(raw, out, cut, workers=workers)
+    for remark in () if quiet else chain.from_iterable(map(remarks, raw)):
+        typer.echo(f"telltale: {remark}", err=True)
     made = failed = 0
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=quiet) as progress:

@@ -35,6 +35,7 @@ Reader = Callable[[Path], Iterator[Row]]
 LEVELS = ("c23", "c40", "raw")
 READERS: dict[str, Reader] = {  # "name" or "name-variant"; the plain name is the first variant
     **{f"ffpp-{level}": partial(ffpp.read, level=level) for level in LEVELS},
+    **{f"faceshifter-{lv}": partial(ffpp.read, level=lv, dataset="faceshifter") for lv in LEVELS},
     **{f"dfd-{level}": partial(ffpp.read_dfd, level=level) for level in LEVELS},
     **{f"celebdf-{v}": partial(celebdf.read, dataset=f"celebdf-{v}") for v in ("v2", "v1")},
     "dfdc": dfdc.read,
@@ -50,6 +51,12 @@ READERS: dict[str, Reader] = {  # "name" or "name-variant"; the plain name is th
     **SPOOFING,
     **TAMPERING,
     **QUALITY,
+}
+REMARKS: dict[str, Callable[[Path], Iterator[str]]] = {
+    "ffpp": ffpp.remarks,
+    "faceshifter": ffpp.remarks,
+    "celebdf": celebdf.remarks,
+    "deeperforensics": deeperforensics.remarks,
 }
 SIGNS = {  # what lies in a dataset's folder and in no other's, looked for in this order
     **SPOOFING_SIGNS,
@@ -105,3 +112,17 @@ def read_dataset(name: str, path: Path) -> Iterator[Row]:
     """
     reader = next(it for key, it in READERS.items() if key == name or key.startswith(f"{name}-"))
     return reader(path)
+
+
+def remarks(where: Path | str) -> list[str]:
+    """What to know of a copy of a dataset, such as that its official splits are missing.
+
+    Args:
+        where: As :func:`located` takes it.
+
+    Raises:
+        ValueError: As :func:`located`, or if some of its split files are missing or wrong.
+    """
+    name, path = located(where)
+    remark = REMARKS.get(name.partition("-")[0])
+    return [*remark(path)] if remark else []

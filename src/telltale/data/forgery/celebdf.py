@@ -60,6 +60,15 @@ def read(root: Path, dataset: str = "celebdf-v2") -> Iterator[Row]:
             )
 
 
+def remarks(root: Path) -> Iterator[str]:
+    """What to know of a copy of the dataset before its figures are held against published ones."""
+    if not (root / LIST).is_file():
+        yield (
+            f"{root}: without {LIST} a hash of each person splits it; published figures are for "
+            "the videos of this list, which comes with them"
+        )
+
+
 def _testing(path: Path) -> set[tuple[str, str]]:
     """Folder and name of each test video."""
     found = set()

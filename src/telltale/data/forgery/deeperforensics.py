@@ -58,3 +58,12 @@ def read(root: Path, variant: str = "end_to_end") -> Iterator[Row]:
         if clip in splits:  # a target of these fakes
             label = Label("deeperforensics", "original", forged=False)
             yield from rows(files, label, clip, source=f"ff:{clip}", split=splits[clip])
+
+
+def remarks(root: Path) -> Iterator[str]:
+    """What to know of a copy of the dataset before its figures are held against published ones."""
+    if not (root / "lists/splits").is_dir():
+        yield (
+            f"{root}: without lists/splits a hash of each target splits it; published figures are "
+            "for these lists, which come with the videos"
+        )

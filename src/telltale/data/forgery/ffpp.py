@@ -1,4 +1,4 @@
-"""FaceForensics++ and the DeepFakeDetection set that comes with it.
+"""FaceForensics++, and FaceShifter and DeepFakeDetection that lie in its folder.
 
     original_sequences/{youtube,actors}/{raw,c23,c40}/videos/*.mp4
     manipulated_sequences/<method>/{raw,c23,c40}/videos/*.mp4
@@ -11,6 +11,8 @@ them share two faces, hence one source and one split.
 
 Source: Rössler et al., "FaceForensics++", ICCV 2019. A dataset's own split files decide; without
 them a hash of the pair does. DeepFakeDetection has none: benchmarks test on all of it, so do we.
+FaceShifter (Li et al., 2020) came later and has no masks. Papers mean the first four manipulations
+by FaceForensics++, and benchmarks test on FaceShifter by itself, so it is a dataset of its own.
 """
 
 import json
@@ -21,26 +23,32 @@ from pathlib import Path
 from telltale.data.layout import Label, clips, place, relatives, rows, want
 from telltale.data.manifest import SPLITS, Row, split_of
 
-METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
+METHODS = {
+    "ffpp": ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"),
+    "faceshifter": ("FaceShifter",),
+}
 Pair = tuple[str, str]
 
 
-def read(root: Path, level: str = "c23") -> Iterator[Row]:
-    """Rows of the originals from YouTube and of the five manipulations that are there.
+def read(root: Path, level: str = "c23", dataset: str = "ffpp") -> Iterator[Row]:
+    """Rows of the originals from YouTube and of the manipulations that are there.
 
     Args:
         root: The folder above ``original_sequences``.
         level: raw, c23 or c40.
+        dataset: Of :data:`METHODS`, whose manipulations are read.
 
     Raises:
         ValueError: If there is nothing at this level, or the split files don't fit.
     """
-    want(root, f"original_sequences/youtube/{level}", f"manipulated_sequences/*/{level}")
+    methods = METHODS[dataset]
+    forged = [f"manipulated_sequences/{name}/{level}" for name in methods]
+    want(root, f"original_sequences/youtube/{level}", *forged)
     real = clips(root / "original_sequences/youtube" / level)
-    fakes = {name: clips(root / "manipulated_sequences" / name / level) for name in METHODS}
+    fakes = {name: clips(root / "manipulated_sequences" / name / level) for name in methods}
     official = official_pairs(root)
     of_id = {name: split for pair, split in official.items() for name in pair}
-    made = [pair_of(clip) for found in fakes.values() for clip in found]
+    made = [pair_of(clip, it[0]) for found in fakes.values() for clip, it in found.items()]
     kin = relatives([*official, *made, *((name, name) for name in real)])
 
     def split(name: str) -> str:
@@ -52,16 +60,16 @@ def read(root: Path, level: str = "c23") -> Iterator[Row]:
 
     splits = {name: split(name) for name in kin}
     for name, files in real.items():
-        label = Label("ffpp", "original", forged=False)
+        label = Label(dataset, "original", forged=False)
         yield from rows(files, label, name, source=f"ff:{kin[name]}", split=splits[name])
     for method, found in fakes.items():
         for clip, files in found.items():
-            target, source = pair_of(clip)
+            target, source = pair_of(clip, files[0])
             if splits[target] != splits[source]:
                 raise ValueError(f"{files[0]}: {target} and {source} are in different splits")
             yield from rows(
                 files,
-                Label("ffpp", method, forged=True),
+                Label(dataset, method, forged=True),
                 clip,
                 source=f"ff:{kin[target]}",
                 split=splits[target],
@@ -121,15 +129,25 @@ def official_pairs(root: Path) -> dict[Pair, str]:
     return pairs
 
 
-def pair_of(clip: str) -> Pair:
+def remarks(root: Path) -> Iterator[str]:
+    """What to know of a copy of the dataset before its figures are held against published ones."""
+    if not official_pairs(root):
+        yield (
+            f"{root}: without train.json, val.json and test.json a hash of each pair splits it; "
+            "published figures are for these files, which are in dataset/splits of "
+            "https://github.com/ondyari/FaceForensics"
+        )
+
+
+def pair_of(clip: str, file: Path) -> Pair:
     """Target and source of a fake's name.
 
     Raises:
-        ValueError: If it is not of the form ``071_054``.
+        ValueError: If it is not of the form ``071_054``; the text names the file.
     """
     found = re.fullmatch(r"(\d{3})_(\d{3})", clip)
     if not found:
-        raise ValueError(f"want a fake's name such as 071_054, got {clip!r}")
+        raise ValueError(f"{file}: want a fake's name such as 071_054, got {clip!r}")
     return found[1], found[2]
 
 
