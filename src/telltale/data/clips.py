@@ -194,8 +194,8 @@ def _frames(clip: Clip, count: int) -> Iterator[_Frame]:
         return
     masks = read_frames(mask, numbers)
     for frame in found:
-        covered = next(masks, None)  # mask videos can be shorter
-        yield _Frame(frame.number, frame.pixels, covered.pixels if covered else None, mask)
+        shown = next(masks, None)  # mask videos can be shorter
+        yield _Frame(frame.number, frame.pixels, shown.pixels if shown else None, mask)
 
 
 def _paired(clip: Clip, there: Sequence[int], count: int) -> list[int]:
