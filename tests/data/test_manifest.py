@@ -304,4 +304,16 @@ def test_a_table_can_name_videos_and_datasets(table: Path) -> None:
     ]
     table.write_text("\n".join(lines))
     rows = read_manifest(table).rows
-    assert (rows[1].video, rows[1].clip, rows[1].dataset) == ("clip1", "clip1", "ours")
+    assert (rows[1].video, rows[1].dataset) == ("clip1", "ours")
+
+
+def test_a_video_is_a_dataset_a_kind_and_an_id(table: Path) -> None:
+    lines = table.read_text().splitlines()
+    named = [f"{line},071_054,{n // 4}" for n, line in enumerate(lines[1:])]
+    table.write_text("\n".join([lines[0] + ",video,dataset", *named]))
+    rows = read_manifest(table).rows
+    groups = {(row.dataset, row.kind, row.label) for row in rows}
+    assert len({row.clip for row in rows}) == len(groups) > 2  # though all have one id
+    thin = read_manifest(table).thinned(1)
+    assert {(row.dataset, row.kind, row.label) for row in thin.rows} == groups
+    assert len(thin) == len(groups)

@@ -116,9 +116,9 @@ def test_frames_of_a_video_count_as_one(tmp_path: Path, detector: Detector) -> N
     found = verb.stress({"red": detector}, manifest, CROPS)
     assert (found.genuine, found.forged) == (2, 2)
     assert "8 frames were averaged to 4 videos" in found.notes
-    manifest.write_text(text.replace("clip 0 1", "clip 0 0"))
-    with pytest.raises(ValueError, match="video clip 0 0 has genuine and forged frames"):
-        verb.stress({"red": detector}, manifest, CROPS)
+    manifest.write_text(text.replace("clip 0 1", "clip 0 0"))  # one id in two kinds is two videos
+    again = verb.stress({"red": detector}, manifest, CROPS)
+    assert (again.genuine, again.forged) == (2, 2)
 
 
 def test_faces_are_cut_where_a_degradation_moved_them(tmp_path: Path, detector: Detector) -> None:

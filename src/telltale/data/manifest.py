@@ -65,8 +65,8 @@ class Row(NamedTuple):
 
     @property
     def clip(self) -> str:
-        """The video, or the path where there is none."""
-        return self.video or str(self.path)
+        """What tells its video apart: dataset, kind (or label) and id, or the path without one."""
+        return "/".join((self.dataset, self.kind or str(self.label), self.video or str(self.path)))
 
 
 @dataclass(frozen=True, slots=True)
