@@ -1,6 +1,8 @@
 """Two people in a video: a finding for each, whose score is the mean over its own frames."""
 
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +65,21 @@ def test_a_score_is_the_mean_of_the_frames_that_show_the_face(
         assert known[0] == pytest.approx(alone, abs=0.02)
         assert f"seen in {len(known)} of 12 frames" in " ".join(found.notes)
     assert abs(by_name(report)["commodore"].score - by_name(report)["astronaut"].score) > 0.05
+
+
+def test_a_video_that_ranks_is_the_mean_of_frames_beyond_the_limit(tmp_path: Path) -> None:
+    detector = redness(tmp_path)
+    limited = dataclasses.replace(detector.calibration, limit=0.01)
+    frames = [Frame(k / 2, crossing(0)) for k in range(2)]
+    told = detector.detect_frames(frames)
+    detector.calibration = limited
+    held = detector.detect_frames(frames)
+    assert {round(it.score, 6) for it in held} == {round(1 / (1 + 10**-0.01), 6)}
+    detector.ranks = True
+    ranked = detector.detect_frames(frames)
+    assert [it.score for it in ranked] == pytest.approx([it.score for it in told])
+    assert [it.verdict for it in ranked] == [it.verdict for it in held]
+    assert [it.log10_lr for it in ranked] == [it.log10_lr for it in held]
 
 
 def test_a_region_is_where_the_face_was_when_it_scored_highest(report: Report) -> None:

@@ -30,6 +30,15 @@ def test_it_recovers_true_log_odds_whatever_the_share_of_forged() -> None:
         assert found.intercept == pytest.approx(0, abs=0.1)
 
 
+def test_ranking_goes_on_beyond_the_limit_and_is_the_score_within() -> None:
+    held = math.log(10) * LINE.limit
+    far = np.array([held + 1.5, held + 2.5, -held - 1, -held])  # of log-odds
+    logits = (far - LINE.intercept) / LINE.slope
+    assert len(set(LINE.score(logits))) == 2
+    assert LINE.ranking(logits) == pytest.approx(1 / (1 + np.exp(-far)), rel=1e-9)
+    assert LINE.ranking([0.0, 1.0]) == pytest.approx(LINE.score([0.0, 1.0]), rel=1e-12)
+
+
 def test_it_is_balanced_logistic_regression() -> None:
     logits, labels = gaussian(3000, seed=1, share=0.3)
     peer = LogisticRegression(C=1e12, class_weight="balanced", tol=1e-12, max_iter=1000)

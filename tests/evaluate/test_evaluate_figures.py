@@ -154,6 +154,10 @@ def test_frames_are_averaged_to_videos() -> None:
     assert set(videos.columns) == {"video"}  # the frames of a video disagree on "frame"
     with pytest.raises(ValueError, match="no column 'clip'"):
         data.averaged("clip")
-    data.labels[0] = 1
-    with pytest.raises(ValueError, match="video 'v' has several labels"):
+    data.sources[0] = "z"
+    with pytest.raises(ValueError, match="video 'v' has several sources"):
         data.averaged("video")
+    data.labels[0] = 1
+    with pytest.raises(ValueError, match="frame '2' has several labels"):
+        data.averaged("frame")
+    assert data.averaged("video").paths.tolist() == ["0/v", "1/u", "1/v", "1/w"]

@@ -143,6 +143,39 @@ def test_datasets_are_judged_one_by_one_from_several_tables_or_one() -> None:
     assert {it.test for it in apart.cells} == {"celebdf", "dfd", "mean"}
 
 
+def test_videos_of_one_id_are_told_apart_by_dataset_and_kind(tmp_path: Path) -> None:
+    rows = [
+        ("a", 1, 0.2, "Deepfakes", "071_054", "ff"),
+        ("b", 1, 0.8, "FaceSwap", "071_054", "ff"),
+        ("c", 0, 0.2, "", "071_054", "ff"),
+        ("d", 0, 0.8, "", "071_054", "dfd"),
+        ("e", 0, 0.8, "", "071_054", "dfd"),
+    ]
+    lines = [f"{path},{label},p,{score},{rest}" for path, label, score, *more in rows
+             for rest in [",".join(more)]]  # fmt: skip
+    table = tmp_path / "one_id.csv"
+    table.write_text("\n".join(["path,label,source,score,kind,video,dataset", *lines]) + "\n")
+    data = verb.read_predictions(table)
+    video = cell(verb.intra(data, QUICK), "one_id.csv", "video")
+    assert (video.genuine, video.forged, video.measures["auc"].value) == (2, 2, 0.5)
+    judged = verb.measure(data, replace(QUICK, average_by="video")).rows[0]
+    assert (judged.genuine, judged.forged, judged.measures["auc"].value) == (2, 2, 0.5)
+    assert data.thinned(1, "even").paths.tolist() == ["a", "b", "c", "d"]
+    assert data.averaged("video").paths.tolist() == [
+        "dfd/0/071_054", "ff/0/071_054", "ff/Deepfakes/071_054", "ff/FaceSwap/071_054",
+    ]  # fmt: skip
+
+
+def test_an_item_without_a_video_is_one_of_its_own(tmp_path: Path) -> None:
+    lines = ["path,label,score,video", "a,0,0.1,", "b,0,0.9,", "c,1,0.5,v", "d,1,0.7,v"]
+    table = tmp_path / "empty.csv"
+    table.write_text("\n".join(lines) + "\n")
+    data = verb.read_predictions(table)
+    assert len(data.thinned(1, "even")) == 3
+    data.sources[2:] = "v"
+    assert data.averaged("video").paths.tolist() == ["a", "b", "v"]
+
+
 def test_grouping_by_folder_mixes_the_kinds_as_some_benchmarks_do() -> None:
     data = made()
     grid = verb.intra(data, replace(QUICK, average_by="folder"))

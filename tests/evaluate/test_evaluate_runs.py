@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from redness import redness
 from telltale import evaluate as verb
 from telltale import metrics
+from telltale.detector import Detector
+from telltale.doctor import draw_face
 from telltale.evaluate import Predictions, Protocol
 from telltale.records import Finding, Weights
 
@@ -151,6 +155,41 @@ def test_a_detector_is_run_over_the_split_and_judged_at_its_cards_threshold(
     assert back.columns["sharpness"].tolist()[0] == "2.5"  # of the gravest finding
     again = verb.evaluate(kept, protocol=Protocol(resamples=20, threshold=0.4))
     assert again.rows == found.rows
+
+
+@pytest.fixture
+def reds(tmp_path: Path) -> Path:
+    """Faces whose logits, by :mod:`redness`, are all beyond a limit of 0.2 in log10: ±0.46."""
+    lines = ["path,label,source,split"]
+    for number, (label, red) in enumerate([(0, 0.55), (1, 0.7), (0, 0.85), (1, 1.0)]):
+        pixels = draw_face(480).astype(float)
+        pixels[..., 2] *= red  # less blue: redder
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{label},person {number},test")
+    path = tmp_path / "reds.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_detectors_figures_rank_what_its_calibration_holds_to_one_limit(
+    reds: Path, tmp_path: Path
+) -> None:
+    whole = redness(tmp_path)
+    calibration = dict(whole.weights.calibration) | {"limit": 0.2}
+    held = Detector(whole.card, replace(whole.weights, calibration=calibration), folder=tmp_path)
+    told = [held.detect(reds.parent / f"{n}.png", survival=False)[0].score for n in range(4)]
+    assert told == [pytest.approx(1 / (1 + 10**-0.2))] * 4
+    free = [whole.detect(reds.parent / f"{n}.png", survival=False)[0].score for n in range(4)]
+    kept = tmp_path / "kept.csv"
+    found = verb.evaluate_detector(held, reds, Protocol(resamples=5, survival=False), keep=kept)
+    back = verb.read_predictions(kept)
+    assert back.scores == pytest.approx(free)  # the limit of 3 in log10 is not reached
+    assert free == sorted(free, reverse=True)
+    assert found.rows[0].measures["auc"].value == 0.25
+    assert [float(it) for it in back.columns["calibrated"]] == pytest.approx(told)
+    wanted = metrics.brier(told, back.labels)  # of what a user is told
+    assert found.rows[0].measures["brier"].value == pytest.approx(wanted)
+    assert not held.ranks  # it is the caller's, and stays as it was
 
 
 def test_what_cannot_be_evaluated_raises(manifest: Path) -> None:

@@ -45,6 +45,14 @@ class Calibration:
         """Natural log-odds at even prior odds, not held to the limit: for ranking."""
         return np.asarray(self.slope * np.asarray(logits, np.float64) + self.intercept)
 
+    def ranking(self, logits: ArrayLike) -> Floats:
+        """Probability of the claim at even prior odds, not held to the limit.
+
+        For figures of ranking and means over frames, in which items beyond the limit would tie.
+        What a user is told is :meth:`score`.
+        """
+        return _sigmoid(self.log_odds(logits))
+
     def log10_lr(self, logits: ArrayLike) -> Floats:
         """Log10 likelihood ratio of the claim against its opposite, within ± ``limit``."""
         ratios = self.log_odds(logits) / math.log(10)

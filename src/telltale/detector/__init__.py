@@ -21,7 +21,7 @@ from telltale.detector import hints
 from telltale.detector.lookers import looker
 from telltale.detector.maps import OWN, explained
 from telltale.detector.quality import MEASURE, Rater, measured
-from telltale.detector.subjects import Box, Pixels, Subject, sharpness, surroundings
+from telltale.detector.subjects import Box, Pixels, Sighting, Subject, sharpness, surroundings
 from telltale.detector.tiles import Tiled, Tiles, Whole, relative, shrunk, strongest
 from telltale.engine import session, verified
 from telltale.media import Frame, read_picture
@@ -31,15 +31,6 @@ from telltale.records import Card, Finding, Region, Weights
 __all__ = ["Detector", "Evidence", "sharpness"]
 
 FOLLOWED = "{}s seen in one frame only, and left out: {}; --video-fps looks at more frames"
-
-
-class _Sighting(NamedTuple):
-    """A subject in one frame of a video."""
-
-    seconds: float
-    logit: float
-    region: Region
-    quality: dict[str, float]
 
 
 class Evidence(NamedTuple):
@@ -68,6 +59,7 @@ class Detector:
         self.card = card
         self.weights = weights
         self.explains = True  # off where nobody looks at maps: a second one costs many answers
+        self.ranks = False  # on where scores are compared, not read: none is held to the limit
         self.size = int(weights.input["size"])
         self.calibration = Calibration.from_table(weights.calibration)
         self.cells = Calibration.from_table(weights.cells or weights.calibration)
@@ -196,7 +188,7 @@ class Detector:
         if not self.follows:
             return (self._nothing("asked of still pictures only"),)
         join, times = self.looker.joiner(), list[float]()
-        seen: dict[int, list[_Sighting]] = {}
+        seen: dict[int, list[Sighting]] = {}
         for frame in frames:
             times.append(frame.seconds)
             subjects = self.looker.look(frame.pixels, {})
@@ -204,7 +196,7 @@ class Detector:
             for subject, number in zip(subjects, numbers, strict=True):
                 logit = self.answer(subject)[0]
                 measures = measured(self.rater, frame.pixels, subject)
-                sighting = _Sighting(frame.seconds, logit, subject.region, measures)
+                sighting = Sighting(frame.seconds, logit, subject.region, measures)
                 seen.setdefault(number, []).append(sighting)
         noun = self.looker.noun
         if not seen:
@@ -219,7 +211,7 @@ class Detector:
         )
 
     def _follow(
-        self, name: str, track: "list[_Sighting]", times: list[float], notes: list[str]
+        self, name: str, track: list[Sighting], times: list[float], notes: list[str]
     ) -> Finding:
         """The finding on one subject, seen in some of the frames at ``times``."""
         logits = np.array([sighting.logit for sighting in track])
@@ -262,7 +254,7 @@ class Detector:
         return Finding(
             slug=self.card.slug,
             claim=self.card.claim,
-            score=score,
+            score=float(np.mean(self.calibration.ranking(logits))) if self.ranks else score,
             verdict=verdict,
             log10_lr=float(np.clip(log_odds(score) / math.log(10), -limit, limit)),
             interval=(low, high),

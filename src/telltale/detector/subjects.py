@@ -30,6 +30,15 @@ class Subject(NamedTuple):
     hints: tuple[Box, ...] = ()  # where a network that takes hints is told to look
 
 
+class Sighting(NamedTuple):
+    """A subject in one frame of a video."""
+
+    seconds: float
+    logit: float
+    region: Region
+    quality: dict[str, float]
+
+
 class Joiner(Protocol):
     """Numbers the subjects of a video's frames, each the same number in all of them."""
 

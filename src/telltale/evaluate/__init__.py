@@ -6,6 +6,7 @@ comes from validation data, never from the split that it is judged on, and a pro
 than the forgery would predict the label.
 """
 
+from telltale.evaluate.answers import answered
 from telltale.evaluate.comparing import compare
 from telltale.evaluate.formats import read_any
 from telltale.evaluate.forms import grid_csv, grid_json, grid_latex, grid_markdown, grid_tables
@@ -16,7 +17,6 @@ from telltale.evaluate.maps import judge_maps, maps_markdown, write_maps
 from telltale.evaluate.measures import Evaluation, Row, measure
 from telltale.evaluate.predictions import (
     Predictions,
-    answered,
     predictions_csv,
     read_predictions,
     unanswered,

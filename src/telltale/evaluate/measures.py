@@ -93,8 +93,10 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
     answered = rows.take(~np.isnan(rows.scores)) if not np.isnan(rows.scores).all() else None
     measures: dict[str, Measure] = {}
     if answered is not None:
+        told = answered.calibrated()
         for key, metric in _metrics(answered, threshold).items():
-            if (figure := with_interval(metric, answered, protocol)) is not None:
+            judged = told if key in OF_CHANCES else answered
+            if (figure := with_interval(metric, judged, protocol)) is not None:
                 measures[key] = figure
     missing = with_interval(_mean_score, _scored(rows, np.isnan(rows.scores)), protocol)
     if missing is not None and missing.value:
@@ -107,6 +109,7 @@ def _row(name: str, rows: Predictions, protocol: Protocol, threshold: float | No
     return Row(name, len(rows) - forged, forged, np.unique(rows.sources).size, measures)
 
 
+OF_CHANCES = ("brier", "ece", "cllr")  # which judge what a user is told, not the order of items
 FPRS = {"fpr_01": 0.001, "fpr_1": 0.01, "fpr_10": 0.1}
 
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from telltale.data.forgery import located
 from telltale.data.manifest import Table, by_number, chosen, label_of, read_manifest, read_table
 from telltale.metrics import per_source
-from telltale.records import Failure, Report
 
 Strings = NDArray[np.str_]
+CALIBRATED = "calibrated"  # a column: the score that a user is told, held to what is supported
 _OWN = ("path", "label", "source", "score")
 
 
@@ -71,14 +71,33 @@ class Predictions:
         return self.take(rows)
 
     def column(self, name: str) -> Strings:
-        """A column (N,), or "source", or "folder"; ValueError if there is none of the name."""
+        """A column (N,), or "source", or "folder"; ValueError if there is none of the name.
+
+        Videos of different datasets or kinds may share an id, as the forgeries of one pair of
+        people do; "video" then has the dataset and the kind (or the label) before the id.
+        """
         if name == "source":
             return self.sources
         if name == "folder" and name not in self.columns:
             return np.array([Path(str(path)).parent.name for path in self.paths], np.str_)
         if name not in self.columns:
             raise ValueError(f"{self.name}: there is no column {name!r}; it has {[*self.columns]}")
-        return self.columns[name]
+        return self._videos() if name == "video" else self.columns[name]
+
+    def _videos(self) -> Strings:
+        """Names (N,) that tell videos apart: their ids, where these do by themselves."""
+        ids, kinds = self.columns["video"], self.columns.get("kind", np.full(len(self), ""))
+        parts = [np.where(kinds == "", self.labels.astype(np.str_), kinds), ids]
+        if "dataset" in self.columns:
+            parts.insert(0, self.columns["dataset"])
+        whole = np.array(["/".join(names) for names in zip(*parts, strict=True)], np.str_)
+        return ids if np.unique(ids).size == np.unique(whole).size else whole
+
+    def calibrated(self) -> Self:
+        """The rows with the scores that a user is told, where those differ."""
+        if CALIBRATED not in self.columns:
+            return self
+        return replace(self, scores=_numbers(self.columns[CALIBRATED]))
 
     def thinned(self, frames: int, how: str) -> Self:
         """At most ``frames`` items of each video; all of them where there is no column of videos.
@@ -88,7 +107,7 @@ class Predictions:
         if not frames or "video" not in self.columns:
             return self
         clips: dict[str, list[int]] = {}
-        for number, name in enumerate(self.columns["video"].tolist()):
+        for number, name in enumerate(self.column("video").tolist()):
             clips.setdefault(name, []).append(number)
         kept: list[int] = []
         for rows in clips.values():
@@ -112,16 +131,15 @@ class Predictions:
         for what, values in (("labels", self.labels), ("sources", self.sources)):
             if (mixed := values != values[first][which]).any():
                 raise ValueError(f"{self.name}: {by} {str(groups[mixed][0])!r} has several {what}")
-        scores = np.full(names.size, math.nan)
-        answered = ~np.isnan(self.scores)
-        if answered.any():
-            found, means = per_source(self.scores[answered], which[answered])
-            scores[found.astype(np.intp)] = means
+        scores = _means(self.scores, which, names.size)
         columns = {
             name: column[first]
             for name, column in self.columns.items()
             if (column == column[first][which]).all()
         }
+        if CALIBRATED in self.columns:
+            told = _means(_numbers(self.columns[CALIBRATED]), which, names.size)
+            columns[CALIBRATED] = np.array(["" if np.isnan(x) else repr(float(x)) for x in told])
         return type(self)(
             self.name, names, self.labels[first], scores, self.sources[first], columns
         )
@@ -169,16 +187,17 @@ def unanswered(path: Path) -> Predictions:
         "kind": np.array([row.kind for row in rows], np.str_),
     }
     if any(row.video for row in rows):
-        columns["video"] = np.array([row.clip for row in rows], np.str_)
+        columns["video"] = np.array([row.video for row in rows], np.str_)
     if any(row.dataset for row in rows):
         columns["dataset"] = np.array([row.dataset for row in rows], np.str_)
+    paths = np.array([os.path.relpath(row.path, folder) for row in rows], np.str_)
     return Predictions(
         manifest.name,
-        np.array([os.path.relpath(row.path, folder) for row in rows], np.str_),
+        paths,
         np.array([row.label for row in rows], np.int64),
         np.full(len(rows), math.nan),
         np.array([row.source for row in rows], np.str_),
-        columns,
+        _own_videos(columns, paths),
     )
 
 
@@ -186,28 +205,6 @@ def folder_of(manifest: Path) -> Path:
     """What a manifest's paths are relative to."""
     path = located(manifest)[1]
     return path if path.is_dir() else path.parent
-
-
-def answered(
-    manifest: Predictions, folder: Path, reports: Iterable[Report | Failure]
-) -> Predictions:
-    """The manifest with the scan's answers: scores, and columns verdict, error and quality.
-
-    A file's score is that of its gravest finding. One that cannot be read or holds no face has
-    no score; the reason is in ``error``.
-
-    Args:
-        manifest: Rows without scores.
-        folder: That their paths are relative to.
-        reports: Of the same files, in any order; a file that several rows mean comes once.
-    """
-    answers = {os.path.abspath(_path(report)): _answer(report) for report in reports}
-    missing = {"error": "it was not scanned"}
-    rows = [answers.get(os.path.abspath(folder / str(path)), missing) for path in manifest.paths]
-    names = dict.fromkeys(name for row in rows for name in row if name != "score")
-    added = {name: np.array([row.get(name, "") for row in rows], np.str_) for name in names}
-    scores = np.array([float(row.get("score", "nan")) for row in rows])
-    return replace(manifest, scores=scores, columns=dict(manifest.columns) | added)
 
 
 def predictions_csv(predictions: Predictions) -> Iterator[list[str]]:
@@ -241,20 +238,26 @@ def number_of(text: str, where: str) -> float:
         raise ValueError(f"{where}: want a number as score, got {text!r}") from None
 
 
-def _path(report: Report | Failure) -> str:
-    return report.subject.path if isinstance(report, Report) else report.path
+def _numbers(column: Strings) -> NDArray[np.float64]:
+    return np.array([float(text) if text else math.nan for text in column])
 
 
-def _answer(report: Report | Failure) -> dict[str, str]:
-    """One file's score, verdict and quality, or why there is none, as text."""
-    if isinstance(report, Failure):
-        return {"error": report.error}
-    weighed = [finding for finding in report.findings if not math.isnan(finding.score)]
-    if not weighed:
-        return {"error": next((note for it in report.findings for note in it.notes), "no answer")}
-    gravest = max(weighed, key=lambda finding: finding.score)
-    quality = {measure: f"{value:.6g}" for measure, value in gravest.quality.items()}
-    return quality | {"score": repr(float(gravest.score)), "verdict": gravest.verdict}
+def _means(values: NDArray[np.float64], which: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+    """The mean (count,) of each group's values but for NaN; NaN where there are no others."""
+    means = np.full(count, math.nan)
+    known = ~np.isnan(values)
+    if known.any():
+        found, own = per_source(values[known], which[known])
+        means[found.astype(np.intp)] = own
+    return means
+
+
+def _own_videos(columns: Mapping[str, Strings], paths: Strings) -> dict[str, Strings]:
+    """The columns, in which an item without a video is a video of its own."""
+    if "video" not in columns:
+        return dict(columns)
+    videos = columns["video"]
+    return {**columns, "video": np.where(videos == "", paths, videos)}
 
 
 def _table(path: Path, table: Table, scores: NDArray[np.float64]) -> Predictions:
@@ -267,6 +270,7 @@ def _table(path: Path, table: Table, scores: NDArray[np.float64]) -> Predictions
     )
     text = {name: np.array([row[name] for row in table.rows], np.str_) for name in table.columns}
     further = {name: column for name, column in text.items() if name not in _OWN}
+    further = _own_videos(further, text["path"])
     return Predictions(
         path.name, text["path"], labels, scores, text.get("source", text["path"]), further
     )

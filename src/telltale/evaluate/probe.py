@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from telltale import metrics
-from telltale.evaluate.predictions import Predictions, Strings, as_numbers
+from telltale.evaluate.predictions import CALIBRATED, Predictions, Strings, as_numbers
 from telltale.evaluate.protocol import Protocol
 from telltale.media.quantisation import chroma_subsampling, jpeg_quality
 
@@ -28,7 +28,7 @@ MOST = 5000  # files whose headers are read; more would not make the intervals m
 TELLS = 0.6  # an interval above it is a leak
 FACTS = ("container", "width x height", "file bytes", "bytes per pixel", "jpeg quality", "colour")
 NO_PROPERTY = frozenset(  # what follows from the label, or names the item
-    ("kind", "split", "verdict", "error", "video", "mask", "partner")
+    ("kind", "split", "verdict", "error", "video", "mask", "partner", CALIBRATED)
 )
 TOGETHER = "all of these together"
 IDENTITY = "identity (source)"
@@ -194,7 +194,8 @@ def _of_others(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[n
 
     Frames of the same video are no others: they share its label.
     """
-    own = predictions.columns.get("video", predictions.paths)
+    has_videos = "video" in predictions.columns
+    own = predictions.column("video") if has_videos else predictions.paths
     count, forged = np.zeros(len(own)), np.zeros(len(own))
     for groups, sign in ((predictions.sources, 1), (own, -1)):
         _, which = np.unique(groups, return_inverse=True)

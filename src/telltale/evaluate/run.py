@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telltale.data.layout import STACKS
+from telltale.evaluate.answers import answered
 from telltale.evaluate.formats import is_table, read_any
 from telltale.evaluate.learnt import learnt_too
 from telltale.evaluate.measures import Evaluation, measure
 from telltale.evaluate.origin import data_of, made_with, weights_of
 from telltale.evaluate.predictions import (
     Predictions,
-    answered,
     folder_of,
     predictions_csv,
     unanswered,
@@ -142,7 +142,7 @@ def predict(
     folder = folder_of(data)
     files = [folder / path for path in dict.fromkeys(manifest.paths.tolist())]
     asked = copy(detector)
-    asked.explains = False
+    asked.explains, asked.ranks = False, True
     reports = scan_many(
         files, survival=protocol.survival, video_fps=protocol.video_fps, detector=asked
     )

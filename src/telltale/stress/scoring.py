@@ -143,8 +143,7 @@ class Scorer:
             regions = [moved.place(region) for region in squares(detector)]
             subjects = [self._subject(detector, moved.pixels, region) for region in regions]
             logits = np.array([detector.answer(it)[0] for it in subjects])
-            odds = detector.calibration.log_odds(logits)
-            found.append(float(0.5 + 0.5 * np.tanh(odds.max() / 2)))
+            found.append(float(detector.calibration.ranking(logits).max()))
         return np.array(found)
 
     def _subject(self, detector: "Detector", pixels: Pixels, region: Region) -> Subject:
