@@ -110,6 +110,52 @@ def test_a_stopped_run_goes_on(
         verb.stress({"red": detector}, manifest, Plan(("CS", "CC"), "crops", seed=1), out=out)
 
 
+def test_a_run_does_not_go_on_with_other_data_of_the_same_names(
+    tmp_path: Path, detector: Detector
+) -> None:
+    here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "out"
+    for folder in (here, there):
+        folder.mkdir()
+        save_crops(folder)
+
+    def judged(data: Path) -> verb.Stress:
+        return verb.stress({"red": detector}, data, CROPS, out=out)
+
+    first = judged(here / "manifest.csv")
+    assert judged(there / "manifest.csv") == first  # the same files elsewhere are the same data
+    Image.new("RGB", (48, 40), BLUE).save(there / "1.png")  # forged, and no longer red
+    with pytest.raises(ValueError, match=r"scores\.jsonl: was made with another data; name anoth"):
+        judged(there / "manifest.csv")
+    relabelled = (here / "manifest.csv").read_text().replace("5.png,1,", "5.png,0,")
+    (here / "manifest.csv").write_text(relabelled)
+    with pytest.raises(ValueError, match="was made with another data"):
+        judged(here / "manifest.csv")
+    lines = (out / "scores.jsonl").read_text().splitlines(keepends=True)
+    about = json.loads(lines[0])
+    about["made_with"]["data"] = "manifest.csv"  # as records were before they had a hash
+    (out / "scores.jsonl").write_text("".join([json.dumps(about) + "\n", *lines[1:]]))
+    with pytest.raises(ValueError, match="was made with another data"):
+        judged(here / "manifest.csv")
+
+
+def test_what_was_kept_outlives_a_write_that_fails(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, out = save_crops(tmp_path), tmp_path / "out"
+    verb.stress({"red": detector}, manifest, CROPS, out=out)
+    kept = (out / "scores.jsonl").read_text()
+
+    def fail(path: Path, text: str, *given: object, **named: object) -> None:
+        with path.open("w") as file:
+            file.write(text[:20])
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        verb.stress({"red": detector}, manifest, CROPS, out=out)
+    assert (out / "scores.jsonl").read_text() == kept
+
+
 def test_frames_of_a_video_count_as_one(tmp_path: Path, detector: Detector) -> None:
     manifest = save_crops(tmp_path, 8, ",video", ",clip {0} {1}")
     text = manifest.read_text()

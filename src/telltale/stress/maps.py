@@ -20,7 +20,8 @@ from telltale.detector.located import localises, map_of
 from telltale.media import kind_of, read_picture
 from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Figure
-from telltale.stress.run import Plan, Track, earlier, keep, made_with, names, scored
+from telltale.stress.kept import earlier, keep, names
+from telltale.stress.run import Plan, Track, made_with, scored
 from telltale.stress.tables import grid, plain
 
 if TYPE_CHECKING:

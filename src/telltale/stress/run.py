@@ -1,6 +1,5 @@
 """The verb: every file of a split under every degradation, on all cores, kept as it goes."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from telltale.data.manifest import Manifest, Row, read_manifest
 from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Items, Point, Stress, averaged, figure
+from telltale.stress.kept import earlier, identity, keep, names
 from telltale.stress.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def stress(
         detectors.values(), chosen, on=plan.on, seed=plan.seed, video_fps=plan.video_fps
     )
     made = made_with(detectors, manifest, plan, chosen)
-    found = {} if out is None else earlier(out, made)
+    found = {} if out is None else earlier(out, made, KEPT)
     called = names(manifest)
     left = [row for row in manifest.rows if called[row.path] not in found]
     for record in track(scored(scorer, left, called, workers), len(left)):
@@ -204,13 +204,6 @@ def _notes(
         yield f"{len(failed)} files have no answer, e.g. {first['path']}: {first['error']}"
 
 
-def names(manifest: Manifest) -> dict[Path, str]:
-    """A name for each file that does not depend on where the data lie."""
-    paths = [row.path for row in manifest.rows]
-    shared = Path(os.path.commonpath([path.parent for path in paths]))
-    return {path: path.relative_to(shared).as_posix() for path in paths}
-
-
 def made_with(
     detectors: "Mapping[str, Detector]", manifest: Manifest, plan: Plan, chosen: Mapping[str, Kind]
 ) -> dict[str, str]:
@@ -222,49 +215,8 @@ def made_with(
     degraded = ", ".join(f"{code} ({kind.title})" for code, kind in chosen.items())
     return {
         "telltale": __version__,
-        "data": manifest.name,
+        "data": identity(manifest),
         **weights,
         **settings,
         "kinds": degraded,
     }
-
-
-def earlier(out: Path, made_with: Mapping[str, str], kept: str = KEPT) -> dict[str, dict[str, Any]]:
-    """Records that a stopped run of the same settings kept; makes the file if there is none.
-
-    Raises:
-        ValueError: If it was another run, or the folder cannot be made.
-    """
-    path = out / kept
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    except OSError as error:
-        raise ValueError(f"{out}: is no folder to write to ({error.strerror})") from None
-    records = [*_whole(lines)]
-    if not records:
-        path.write_text(json.dumps({"made_with": made_with}) + "\n", "utf-8")
-        return {}
-    if (before := records[0].get("made_with")) != made_with:
-        other = [k for k in made_with if not before or before.get(k) != made_with[k]]
-        raise ValueError(
-            f"{path}: was made with another {', '.join(other) or 'set of detectors'}; "
-            "name another folder"
-        )
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
-    return {record["path"]: record for record in records[1:]}
-
-
-def _whole(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The lines up to one that was cut off when the run was stopped."""
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
-
-
-def keep(path: Path, record: Mapping[str, Any]) -> None:
-    """Append a record."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
