@@ -357,6 +357,71 @@ def test_leave_one_out_asks_a_runs_record_what_it_left_out(
         comparing.check_left_out(tmp_path, "Deepfakes")
 
 
+def one_by_one(folder: Path, greys: tuple[int, ...] = (40, 80, 120, 160)) -> Path:
+    """A manifest of grey pictures, every second one a forgery, of two kinds in turn."""
+    folder.mkdir()
+    lines = ["path,label,source,split,kind"]
+    for number, grey in enumerate(greys):
+        Image.new("RGB", (4, 4), (grey,) * 3).save(folder / f"{number}.png")
+        kind = KINDS[number // 2 % 2] if number % 2 else ""
+        lines.append(f"{number}.png,{number % 2},{number},test,{kind}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def test_leave_one_out_asks_a_card_what_was_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, asked = one_by_one(tmp_path / "data"), []
+
+    def detector(*learnt: str) -> Brightness:
+        made = Brightness()
+        made.weights = replace(Brightness.weights, learnt=learnt)
+        made.detect = lambda media, **how: asked.append(0) or Brightness.detect(made, media, **how)
+        return made
+
+    shelf = {
+        "a.onnx": detector("FaceSwap"),
+        "b.onnx": detector("Deepfakes", "mine"),
+        "c.onnx": detector(),
+        "d.onnx": detector("digital"),
+    }
+    monkeypatch.setattr(comparing, "load", lambda what, threads: shelf[what])
+    protocol = Protocol(suite="leave-one-out", resamples=5)
+    whats = {"Deepfakes": "a.onnx", "FaceSwap": "b.onnx"}
+    assert len(verb.compare(whats, [manifest], protocol).cells) == 3
+    asked.clear()
+    for wrong, learnt in (("b.onnx", "Deepfakes, mine"), ("d.onnx", "digital")):
+        with pytest.raises(ValueError, match=rf"{wrong}: is no .* on Deepfakes: .* from {learnt}"):
+            verb.compare({"FaceSwap": "b.onnx", "Deepfakes": wrong}, [manifest], protocol)
+    assert asked == []  # it is said before the first one runs
+    notes = verb.compare({"Deepfakes": "c.onnx"}, [manifest], protocol).notes
+    assert "nothing says whether c.onnx learnt from Deepfakes" in notes
+
+
+def test_a_comparison_asks_once_and_names_all_that_it_was_made_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survival = []
+
+    class Asked(Brightness):
+        def detect(self, media: np.ndarray, **settings: object) -> tuple[Finding, ...]:
+            survival.append(settings["survival"])
+            return super().detect(media, **settings)
+
+    monkeypatch.setattr(comparing, "load", lambda what, threads: Asked())
+    one = one_by_one(tmp_path / "one")
+    two = one_by_one(tmp_path / "two", (40, 80, 120, 160, 200, 240))
+    grid = verb.compare({"b": "b"}, [one, two], Protocol(suite="cross-dataset", resamples=5))
+    assert survival == [False] * 10
+    hashes = {name: it for name, it in grid.made_with.items() if "manifest.csv" in name}
+    assert [*hashes] == ["manifest.csv", f"manifest.csv ({two})"]
+    assert len({*hashes.values()}) == 2
+    survival.clear()
+    verb.compare({"b": "b"}, [one], Protocol(suite="intra", resamples=5), keep=tmp_path / "k.csv")
+    assert survival == [True] * 4  # the verdicts that are kept are those of a scan
+
+
 def test_a_protocol_is_checked() -> None:
     for wrong in ({"suite": "all"}, {"frames": -1}, {"choose": "last"}):
         with pytest.raises(ValueError, match="want"):

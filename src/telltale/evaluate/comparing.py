@@ -1,12 +1,15 @@
 """The field's comparisons, run: each detector over its data, then test by test."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from telltale import taxonomy
 from telltale.evaluate.formats import is_table, read_any
 from telltale.evaluate.grids import Grid
 from telltale.evaluate.learnt import learnt_too
-from telltale.evaluate.origin import data_of, made_with, weights_of
+from telltale.evaluate.origin import data_of, joined, made_with, weights_of
 from telltale.evaluate.predictions import Predictions, folder_of
 from telltale.evaluate.probe import with_facts
 from telltale.evaluate.protocol import SUITES, Protocol
@@ -14,6 +17,9 @@ from telltale.evaluate.run import Track, predict, write_predictions
 from telltale.evaluate.senses import heard, hears
 from telltale.evaluate.suites import Answers, suite
 from telltale.loading import load
+
+if TYPE_CHECKING:
+    from telltale.detector import Detector
 
 
 def compare(
@@ -54,32 +60,41 @@ def compare(
     found: dict[str, Answers] = {}
     notes: list[str] = []
     used: dict[str, str] = {}
-    for number, (name, what) in enumerate(whats.items()):
+    loaded: dict[str, Detector | None] = {}
+    for name, what in whats.items():  # all are checked before the first of them runs for long
         if protocol.suite == "leave-one-out" and Path(what).is_dir():
             check_left_out(Path(what), name)
+        judges = not is_table(what) and not hears(Path(what))
+        loaded[name] = detector = load(what, threads=1) if judges else None
+        if protocol.suite == "leave-one-out" and detector is not None and not Path(what).is_dir():
+            notes += check_unlearnt(detector, what, name)
+    # What a verdict survives is in no table of a comparison, and asks a network seven times.
+    asked = replace(protocol, survival=protocol.survival and keep is not None)
+    for number, (name, what) in enumerate(whats.items()):
         if is_table(what):
             if len(datas) > 1:
                 raise ValueError(f"{what}: a table of predictions wants one --data at most")
             folder = files or (folder_of(datas[0]) if datas else Path(what).parent)
             found[name] = Answers(with_facts(read_any(Path(what), *datas), folder))
-            used |= data_of(Path(what))
+            used = joined(used, data_of(Path(what)), what)
             continue
-        detector = None if hears(Path(what)) else load(what, threads=1)
-        used |= {"run": Path(what).name} if detector is None else weights_of(detector)
+        detector = loaded[name]
+        judge = {"run": Path(what).name} if detector is None else weights_of(detector)
+        used = joined(used, judge, what)
         for data in _datas(datas, protocol.suite, number, len(whats), what):
             if detector is None:
                 answers = heard(Path(what), data, protocol, track)
                 if keep is not None:
                     write_predictions(answers.rows, keep)
             else:
-                rows = predict(detector, data, protocol, keep=keep, track=track)
+                rows = predict(detector, data, asked, keep=keep, track=track)
                 learnt = detector.weights.learnt or None
                 answers = Answers(rows, detector.weights.threshold, learnt)
             notes += learnt_too(what, answers.rows.of_split(protocol.split))
             answers = answers._replace(rows=with_facts(answers.rows, folder_of(data)))
             named = name if own else _named(answers.rows)
             found[f"{named} ({data})" if named in found else named] = answers
-            used |= data_of(data)
+            used = joined(used, data_of(data), data)
     made = suite(found, protocol)
     told = (*notes, *made.notes)
     return made._replace(notes=told, made_with=made_with(protocol, used))
@@ -114,3 +129,18 @@ def check_left_out(run: Path, kind: str) -> None:
             f"{run}: is no run to judge on {kind}: it left out {left or 'nothing'}; "
             f"train it with --set 'data.leave_out=[\"{kind}\"]'"
         )
+
+
+def check_unlearnt(detector: "Detector", what: str | Path, kind: str) -> list[str]:
+    """ValueError if a detector's card says that it learnt a kind; a note if it says nothing."""
+    learnt = detector.weights.learnt
+    try:
+        family = taxonomy.family_of(kind)
+    except ValueError:  # a kind of which nothing is known
+        family = ""
+    if {kind, family} & {*learnt}:
+        raise ValueError(
+            f"{what}: is no detector to judge on {kind}: its card says that it learnt from "
+            f"{', '.join(learnt)}"
+        )
+    return [] if learnt else [f"nothing says whether {what} learnt from {kind}"]

@@ -1,6 +1,7 @@
 """What a figure was made with: data and weights by their hashes, protocol, version, seed."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,12 @@ def made_with(protocol: Protocol, identity: dict[str, str]) -> dict[str, str]:
     rest = {name: value for name, value in identity.items() if name != "split"}
     tail = {"protocol": f"SHA-256 {settings}", **split, "seed": str(protocol.seed)}
     return {"telltale": __version__, **rest, **tail}
+
+
+def joined(used: Mapping[str, str], more: Mapping[str, str], where: str | Path) -> dict[str, str]:
+    """Both; a name that stands for something else already is told apart by ``where`` it lies."""
+    named = {f"{k} ({where})" if used.get(k, v) != v else k: v for k, v in more.items()}
+    return {**used, **named}
 
 
 def weights_of(detector: "Detector") -> dict[str, str]:

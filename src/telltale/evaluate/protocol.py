@@ -42,7 +42,8 @@ class Protocol:
         smallest: Slices of fewer items cannot be the worst; sources of fewer are not shown.
         seed: Of the bootstrap.
         resamples: Draws of the bootstrap.
-        survival: Whether a detector asks again after each degradation before its verdict.
+        survival: Whether a detector asks again after each degradation before its verdict; with a
+            suite, whose tables have no verdicts, only if its predictions are kept.
         video_fps: Frames a second of a video that a detector looks at.
     """
 

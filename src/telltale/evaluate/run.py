@@ -14,7 +14,7 @@ from telltale.evaluate.answers import answered
 from telltale.evaluate.formats import is_table, read_any
 from telltale.evaluate.learnt import learnt_too
 from telltale.evaluate.measures import Evaluation, measure
-from telltale.evaluate.origin import data_of, made_with, weights_of
+from telltale.evaluate.origin import data_of, joined, made_with, weights_of
 from telltale.evaluate.predictions import (
     Predictions,
     folder_of,
@@ -61,7 +61,9 @@ def evaluate(
     if is_table(what):
         path = Path(what)
         given = read_any(path, data)
-        identity = data_of(path) | ({} if data is None else data_of(data))
+        identity = data_of(path)
+        if data is not None:
+            identity = joined(identity, data_of(data), data)
         folder = files or (path.parent if data is None else folder_of(data))
         return _judged(given, protocol, protocol.threshold, identity, folder=folder, keep=keep)
     if files is not None:
