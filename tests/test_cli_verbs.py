@@ -60,6 +60,48 @@ def test_evaluate_prints_and_writes_figures(tmp_path: Path, run: Run) -> None:
     assert "| AUC | 1.000 |" in out.read_text()
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--out", "x.doc", "x.doc: want a name that ends in .md, .csv, .tex or .json"),
+        ("--out", "nowhere/x.md", "does not exist; make it first"),
+        ("--keep", "nowhere/k.csv", "does not exist; make it first"),
+        ("--out", "folder.md", "folder.md: is a folder; name a file to write"),
+    ],
+)
+def test_evaluate_says_at_once_where_it_could_not_write(
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    name: str,
+    message: str,
+) -> None:
+    from telltale import evaluate as judge
+
+    (tmp_path / "folder.md").mkdir()
+    begun: list[object] = []
+    monkeypatch.setattr(judge, "evaluate", lambda *given, **named: begun.append(given))
+    code, _, err = run("evaluate", "vit_lora_scl", "--data", tmp_path, option, tmp_path / name)
+    assert (code, begun, err.count("\n")) == (2, [], 1)
+    assert message in err
+
+
+def test_evaluate_shows_figures_that_it_could_not_write(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from telltale import evaluate as judge
+
+    def fail(*given: object) -> None:
+        raise ValueError("x.md: cannot be written (the disk is full)")
+
+    monkeypatch.setattr(judge, "write", fail)
+    table = tmp_path / "answers.csv"
+    table.write_text("path,label,score\na,0,0.1\nb,1,0.9\n")
+    code, told, err = run("evaluate", table, "--out", tmp_path / "x.md")
+    assert (code, "AUC" in told, "disk is full" in err) == (2, True, True)
+
+
 def test_synth_forges_the_same_for_the_same_seed(tmp_path: Path, run: Run) -> None:
     pytest.importorskip("cv2", reason="needs the extra train")
     picture = save_face(tmp_path / "it.png", side=640)

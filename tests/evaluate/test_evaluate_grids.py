@@ -308,6 +308,16 @@ def test_the_command_line_compares_by_name_or_file(tmp_path: Path, run: Run) -> 
         assert says in err
 
 
+def test_a_path_may_have_an_equals_sign_in_it(tmp_path: Path, run: Run) -> None:
+    place = tmp_path / "a=b"
+    place.mkdir()
+    table = saved(place / "ffpp.csv", made(videos=8, frames=3))
+    assert run("evaluate", table, "--protocol", "intra", "-q")[0] == 0
+    words = (f"Deepfakes={table}", "--protocol", "leave-one-out")
+    assert run("evaluate", *words, "--out", tmp_path / "x.csv")[0] == 0
+    assert "Deepfakes,video,8,8,auc" in (tmp_path / "x.csv").read_text()
+
+
 class Brightness:
     """A detector whose score is the mean brightness."""
 

@@ -69,15 +69,20 @@ def evaluate(  # noqa: PLR0913  # an option each
     from rich.console import Console
 
     from telltale import evaluate as judge
+    from telltale.cli.outputs import check_place
 
+    for path in out or ():  # before the long run, not after it
+        judge.check_form(path, (".md", ".json") if pixels else judge.FORMS)
+        check_place(path)
+    check_place(keep)
     if pixels:
         if len(what) != 1 or len(data or []) != 1:
             raise ValueError("--pixels wants one detector or folder of maps, and one --data")
         figures = judge.judge_maps(what[0], (data or [])[0], track=_plain if quiet else _track)
-        for path in out or ():
-            judge.write_maps(figures, path)
         if not quiet:
             typer.echo("\n".join(judge.maps_markdown(figures)))
+        for path in out or ():
+            judge.write_maps(figures, path)
         return
     settings = judge.Protocol()
     if protocol in judge.SUITES:
@@ -93,8 +98,7 @@ def evaluate(  # noqa: PLR0913  # an option each
     track = _plain if quiet else _track
     found: judge.Evaluation | judge.Grid
     if settings.suite:
-        pairs = [word.rpartition("=") for word in what]
-        named = {kind or word: word for kind, _, word in pairs}
+        named = dict(map(_named, what))
         found = judge.compare(named, data or [], settings, keep=keep, files=files, track=track)
         tables = judge.grid_tables(found)
     else:
@@ -103,15 +107,19 @@ def evaluate(  # noqa: PLR0913  # an option each
         only = data[0] if data else None
         found = judge.evaluate(what[0], only, settings, keep=keep, files=files, track=track)
         tables = judge.to_tables(found)
-    for path in out or ():
-        judge.write(found, path)
-    if quiet:
-        return
-    console = Console()
+    console = Console(quiet=quiet)
     for table in tables:
         console.print(table)
     for note in found.notes:
         console.print(f"- {note}", markup=False, highlight=False)
+    for path in out or ():
+        judge.write(found, path)
+
+
+def _named(word: str) -> tuple[str, str]:
+    """A name and what it names of ``KIND=RUN``; a path, which may have a = in it, names itself."""
+    name, equals, what = word.partition("=")
+    return (name, what) if equals and not Path(word).exists() else (word, word)
 
 
 def _plain(items: Iterable[Any], count: int) -> Iterable[Any]:

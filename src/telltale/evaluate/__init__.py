@@ -34,9 +34,19 @@ from telltale.evaluate.suites import (
     leave_one_out,
     suite,
 )
-from telltale.evaluate.tables import to_csv, to_json, to_latex, to_markdown, to_tables, write
+from telltale.evaluate.tables import (
+    FORMS,
+    check_form,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+    to_tables,
+    write,
+)
 
 __all__ = [
+    "FORMS",
     "SUITES",
     "Answers",
     "Cell",
@@ -48,6 +58,7 @@ __all__ = [
     "Protocol",
     "Row",
     "answered",
+    "check_form",
     "choose_threshold",
     "compare",
     "cross_dataset",

@@ -24,6 +24,7 @@ from telltale.evaluate.measures import Evaluation, Row
 if TYPE_CHECKING:
     from rich.table import Table
 
+FORMS = (".md", ".csv", ".tex", ".json")
 TITLES = {
     "auc": "AUC",
     "eer": "EER",
@@ -144,14 +145,19 @@ def to_tables(evaluation: Evaluation) -> list["Table"]:
     return tables
 
 
+def check_form(path: Path, forms: tuple[str, ...]) -> None:
+    """ValueError if a file's name ends in none of the forms."""
+    if path.suffix not in forms:
+        raise ValueError(f"{path}: want a name that ends in {', '.join(forms[:-1])} or {forms[-1]}")
+
+
 def write(record: Evaluation | Grid, path: Path) -> None:
     """Write ``.md``, ``.csv``, ``.tex`` or ``.json`` by the suffix; an old file stays till the end.
 
     Raises:
         ValueError: For another suffix, or where the file cannot be written; it names the file.
     """
-    if path.suffix not in (".md", ".csv", ".tex", ".json"):
-        raise ValueError(f"{path}: want a name that ends in .md, .csv, .tex or .json")
+    check_form(path, FORMS)
     if isinstance(record, Grid):
         whole = {".md": grid_markdown, ".csv": grid_csv, ".tex": grid_latex, ".json": grid_json}
         write_text(path, whole[path.suffix](record))
