@@ -204,6 +204,33 @@ def test_frames_are_chosen_before_they_are_averaged() -> None:
     assert judged.genuine + judged.forged == 180
 
 
+def test_video_files_are_videos_and_have_no_frames_to_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made(frames=1)
+    films = replace(data, paths=np.array([f"{path[:-4]}.mp4" for path in data.paths]))
+    for columns in (data.columns, {"kind": data.columns["kind"]}):
+        (only,) = verb.intra(replace(films, columns=columns), QUICK).cells
+        assert (only.level, only.genuine, only.forged) == ("video", 30, 60)
+    assert only.measures["auc"] == verb.intra(data, QUICK).cells[0].measures["auc"]
+    with pytest.raises(ValueError, match=r"0\.mp4: frames = 2 chooses among frames that were cut"):
+        verb.intra(films, replace(QUICK, frames=2))
+    for name in ("Celeb-real", "Celeb-synthesis"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "id0_0000.mp4").write_bytes(b"film")
+    listed = "1 Celeb-real/id0_0000.mp4\n0 Celeb-synthesis/id0_0000.mp4\n"
+    (tmp_path / "List_of_testing_videos.txt").write_text(listed)
+    monkeypatch.setattr(comparing, "load", lambda what, threads: Brightness())
+    celebdf = Path(f"celebdf:{tmp_path}")
+    with pytest.raises(ValueError, match="video_fps says how many"):
+        verb.compare(
+            {"b": "b"},
+            [celebdf],
+            Protocol(suite="intra", frames=2),
+            track=lambda items, count: pytest.fail("it ran"),
+        )
+
+
 def test_items_without_videos_logits_and_no_answer() -> None:
     data = made()
     plain = replace(data, columns={"kind": data.columns["kind"]})

@@ -1,8 +1,9 @@
 """Tables of a comparison: frames and videos of each test set side by side, and their mean.
 
 Each test set gives a row for its frames and one for its videos (a video's score is the mean of its
-frames'), with AUC, EER, AP and accuracy at ½ as papers report them, and the rates of the standard
-(:mod:`telltale.evaluate.iso`) at a threshold of development data, each with an interval.
+frames'; of video files there is that row alone), with AUC, EER, AP and accuracy at ½ as papers
+report them, and the rates of the standard (:mod:`telltale.evaluate.iso`) at a threshold of
+development data, each with an interval.
 """
 
 from collections.abc import Mapping
@@ -72,8 +73,11 @@ def grid(name: str, tests: Mapping[str, Test], protocol: Protocol, *, mean: bool
             notes.append(f"{test}: {missing} of {len(rows)} items have no answer and are left out")
         notes += [f"{test}: {told}" for told in leaks(probes(rows, protocol))]
         by = protocol.average_by or ("video" if "video" in rows.columns else "")
-        own = _threshold(develop, protocol, fixed, "")
-        cells.append(_cell(test, "frame" if by else "item", rows, protocol, own))
+        are_films = bool(rows.films().any())  # whose scores are means of frames already
+        if not by or not are_films:
+            own = _threshold(develop, protocol, fixed, "")
+            level = "frame" if by else "video" if are_films else "item"
+            cells.append(_cell(test, level, rows, protocol, own))
         if by:
             whole = rows.averaged(by)
             if protocol.interval_by not in ("source", "folder", *whole.columns):

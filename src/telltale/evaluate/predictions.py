@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.data.forgery import located
+from telltale.data.layout import VIDEOS
 from telltale.data.manifest import Table, by_number, chosen, label_of, read_manifest, read_table
 from telltale.metrics import per_source
 
@@ -99,11 +100,23 @@ class Predictions:
             return self
         return replace(self, scores=_numbers(self.columns[CALIBRATED]))
 
+    def films(self) -> NDArray[np.bool_]:
+        """Which rows (N,) are whole video files, by their names."""
+        return np.array([Path(str(path)).suffix.lower() in VIDEOS for path in self.paths])
+
     def thinned(self, frames: int, how: str) -> Self:
         """At most ``frames`` items of each video; all of them where there is no column of videos.
 
         Frames are ordered by the number in their name; see :func:`telltale.data.manifest.chosen`.
+
+        Raises:
+            ValueError: If there are video files, of whose frames nothing is known here.
         """
+        if frames and (films := self.films()).any():
+            raise ValueError(
+                f"{self.paths[films][0]}: frames = {frames} chooses among frames that were cut "
+                "(telltale prepare); of a video file, video_fps says how many are looked at"
+            )
         if not frames or "video" not in self.columns:
             return self
         clips: dict[str, list[int]] = {}

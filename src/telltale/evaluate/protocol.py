@@ -31,7 +31,8 @@ class Protocol:
             kinds whose folders have one name then count as one video.
         interval_by: Column whose values the bootstrap draws whole: "source", or "video" for what
             most papers would report.
-        frames: Frames of each video to look at, at most; 0 is all.
+        frames: Frames of each video to look at, at most, where they were cut to pictures; 0 is
+            all. Of video files, ``video_fps`` says which.
         choose: Which ones: "even", or "first" (see :func:`telltale.data.manifest.chosen`).
         suite: "" for figures with slices, or a comparison of :data:`SUITES`, which has frames and
             videos side by side.
