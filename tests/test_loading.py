@@ -48,6 +48,10 @@ def test_a_run_is_exported_unless_it_was_since_its_weights(
     assert not (run / "vit_lora_scl.onnx").exists()
     card.rename(run / "card.toml")
     path = export_run(run)
+    written = path.with_suffix(".toml").read_text().splitlines()
+    (line,) = [number for number, text in enumerate(written) if text.startswith("input = ")]
+    assert "margin = 1.3" in written[line]
+    assert written[line - 1] == "# with `telltale evaluate --on crops`."
     asked = []
 
     def export_again(folder: Path, out: Path) -> Path:

@@ -20,6 +20,11 @@ LIBRARIES = ("telltale-vision", "torch", "numpy", "accelerate", "safetensors", "
 
 
 FACE: Mapping[str, Any] = {"crop": "face", "margin": 1.3}
+MARGIN = (  # the record of a run does not say how its faces were cut
+    "# The margin is how a scan cuts faces: as `telltale prepare` does by itself. If those learnt\n"
+    "# from were cut with another --margin, write it here; if with --align or by others, judge\n"
+    "# with `telltale evaluate --on crops`."
+)
 SHOWN: Mapping[str, Mapping[str, Any]] = {  # what a method of this task is shown in a scan
     "documents": {"crop": "page"},
     "tampering": {"crop": "whole"},
@@ -81,7 +86,10 @@ def write_export_card(
         "threshold": 0.5,
         "doubt": 0.1,
     }
-    replace_text(path.with_suffix(".toml"), _card_text(plan.slug, about))
+    text = _card_text(plan.slug, about)
+    if "margin" in about["input"]:
+        text = text.replace("\ninput = ", f"\n{MARGIN}\ninput = ")
+    replace_text(path.with_suffix(".toml"), text)
 
 
 def learnt_of(run: Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,6 +190,38 @@ def test_a_detectors_figures_rank_what_its_calibration_holds_to_one_limit(
     wanted = metrics.brier(told, back.labels)  # of what a user is told
     assert found.rows[0].measures["brier"].value == pytest.approx(wanted)
     assert not held.ranks  # it is the caller's, and stays as it was
+
+
+def test_faces_that_were_cut_already_are_shown_whole(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    lines = ["path,label,split"]
+    for number in range(4):  # flat: there is no face to find, and the sides are not the square's
+        pixels = np.zeros((32, 48, 3), np.uint8)
+        pixels[:, 8:40] = (40 * number, 0, 90)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number // 2},test")
+    manifest, kept = tmp_path / "cut.csv", tmp_path / "kept.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    detector = redness(tmp_path)
+    found = verb.evaluate_detector(detector, manifest, Protocol(resamples=5, on="crops"), keep=kept)
+    odds = np.array([8 * (40 * number - 90) / 255 for number in range(4)])
+    assert verb.read_predictions(kept).scores == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-6)
+    assert "pictures were taken as faces that were cut already" in found.notes
+    named = (tmp_path / "redness.onnx", "--data", manifest)
+    suite = tmp_path / "intra.csv"
+    words = ("--protocol", "intra", "--on", "crops", "--out", suite, "-q")
+    assert run("evaluate", *named, *words)[0] == 0
+    assert "cut.csv,item,2,2,auc,1.0" in suite.read_text()
+    assert "no item was answered" in verb.evaluate(*named[::2], Protocol(resamples=5)).notes
+    for words, message in (
+        ((*named, "--on", "faces"), "on pictures or on crops, got 'faces'"),
+        ((kept, "--on", "crops"), "has its scores; on = 'crops' is for detectors"),
+        ((kept, "--protocol", "intra", "--on", "crops"), "is for detectors"),
+        (("pim", "--data", manifest, "--on", "crops"), "pim: looks at no faces"),
+    ):
+        code, _, err = run("evaluate", *words)
+        assert (code, message in err) == (2, True)
 
 
 def test_what_cannot_be_evaluated_raises(manifest: Path) -> None:

@@ -53,6 +53,13 @@ def evaluate(  # noqa: PLR0913  # an option each
             metavar="eer|fpr=0.02",
         ),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="pictures: find faces and cut them. crops: they are cut already, e.g. aligned.",
+            show_default="pictures",
+        ),
+    ] = None,
     pixels: Annotated[
         bool,
         typer.Option(
@@ -95,6 +102,8 @@ def evaluate(  # noqa: PLR0913  # an option each
         )
     if select is not None:
         settings = replace(settings, select=select, threshold=None)
+    if on is not None:
+        settings = replace(settings, on=on)
     track = _plain if quiet else _track
     found: judge.Evaluation | judge.Grid
     if settings.suite:

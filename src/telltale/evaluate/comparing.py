@@ -13,7 +13,7 @@ from telltale.evaluate.origin import data_of, joined, made_with, weights_of
 from telltale.evaluate.predictions import Predictions, folder_of
 from telltale.evaluate.probe import with_facts
 from telltale.evaluate.protocol import SUITES, Protocol
-from telltale.evaluate.run import Track, predict, write_predictions
+from telltale.evaluate.run import Track, check_on, of_data, predict, write_predictions
 from telltale.evaluate.senses import heard, hears
 from telltale.evaluate.suites import Answers, suite
 from telltale.loading import load
@@ -58,7 +58,7 @@ def compare(
     if keep is not None and len(whats) * len(datas) != 1:
         raise ValueError(f"{keep}: keeps the predictions of one detector on one dataset")
     found: dict[str, Answers] = {}
-    notes: list[str] = []
+    notes = of_data(protocol)
     used: dict[str, str] = {}
     loaded: dict[str, Detector | None] = {}
     for name, what in whats.items():  # all are checked before the first of them runs for long
@@ -72,6 +72,7 @@ def compare(
     asked = replace(protocol, survival=protocol.survival and keep is not None)
     for number, (name, what) in enumerate(whats.items()):
         if is_table(what):
+            check_on(what, protocol)
             if len(datas) > 1:
                 raise ValueError(f"{what}: a table of predictions wants one --data at most")
             folder = files or (folder_of(datas[0]) if datas else Path(what).parent)

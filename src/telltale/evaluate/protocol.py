@@ -46,6 +46,9 @@ class Protocol:
         survival: Whether a detector asks again after each degradation before its verdict; with a
             suite, whose tables have no verdicts, only if its predictions are kept.
         video_fps: Frames a second of a video that a detector looks at.
+        on: "pictures": a detector finds the faces and cuts them by its card's margin; "crops": the
+            pictures are faces that were cut already, and it is shown their middle square, as in
+            training.
     """
 
     split: str = "test"
@@ -65,6 +68,7 @@ class Protocol:
     resamples: int = 1000
     survival: bool = True
     video_fps: float = 1.0
+    on: str = "pictures"
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not math.isfinite(self.threshold):
@@ -75,6 +79,8 @@ class Protocol:
             raise ValueError(f"want frames ≥ 0, even or first; got {self.frames}, {self.choose!r}")
         if self.suite and self.suite not in SUITES:
             raise ValueError(f"want a suite of {', '.join(SUITES)}, got {self.suite!r}")
+        if self.on not in ("pictures", "crops"):
+            raise ValueError(f"want to judge on pictures or on crops, got {self.on!r}")
         if self.unanswered not in UNANSWERED:
             raise ValueError(f"want unanswered as apart or wrong, got {self.unanswered!r}")
         if self.select and ("test" in self.select_split.lower() or self.select_split == self.split):

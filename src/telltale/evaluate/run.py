@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telltale.data.layout import STACKS
+from telltale.detector.crops import of_crops
 from telltale.evaluate.answers import answered
 from telltale.evaluate.formats import is_table, read_any
 from telltale.evaluate.learnt import learnt_too
@@ -60,6 +61,7 @@ def evaluate(
     protocol = protocol or Protocol()
     if is_table(what):
         path = Path(what)
+        check_on(what, protocol)
         given = read_any(path, data)
         identity = data_of(path)
         if data is not None:
@@ -143,7 +145,7 @@ def predict(
 
     folder = folder_of(data)
     files = [folder / path for path in dict.fromkeys(manifest.paths.tolist())]
-    asked = copy(detector)
+    asked = copy(detector) if protocol.on == "pictures" else of_crops(detector)
     asked.explains, asked.ranks = False, True
     reports = scan_many(
         files, survival=protocol.survival, video_fps=protocol.video_fps, detector=asked
@@ -152,6 +154,18 @@ def predict(
     if keep is not None:
         write_predictions(predictions, keep)
     return predictions
+
+
+def of_data(protocol: Protocol) -> list[str]:
+    """A sentence if pictures were taken as faces that were cut already, else nothing."""
+    crops = protocol.on == "crops"
+    return ["pictures were taken as faces that were cut already"] if crops else []
+
+
+def check_on(table: str | Path, protocol: Protocol) -> None:
+    """ValueError if a table of predictions is to be shown crops."""
+    if protocol.on != "pictures":
+        raise ValueError(f"{table}: has its scores; on = {protocol.on!r} is for detectors")
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
@@ -175,7 +189,7 @@ def _judged(
     keep: Path | None = None,
 ) -> Evaluation:
     """The split's figures, at a threshold that is given or chosen on the split to select on."""
-    notes: list[str] = []
+    notes = of_data(protocol)
     judged = predictions
     if "split" in predictions.columns:
         judged = predictions.of_split(protocol.split)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.degrade import CRF, Moved, Pixels, h264
+from telltale.detector.crops import middle
 from telltale.detector.subjects import Subject
 from telltale.media import Frame, Limits, kind_of, read_picture, read_video
 from telltale.media.regions import cut
@@ -89,10 +90,8 @@ class Scorer:
     def _squares(self, pixels: Pixels) -> Squares | None:
         """What a detector looks at in a picture; None without a face."""
         if self.on == "crops":
-            height, width = pixels.shape[:2]
-            side = min(height, width)
-            middle = Region((width - side) / 2, (height - side) / 2, side, side)
-            return lambda detector: [middle]
+            square = middle(pixels)
+            return lambda detector: [square]
         regions = {
             id(it): [subject.region for subject in it.looker.look(pixels, {})]
             for it in self.detectors
