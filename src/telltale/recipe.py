@@ -9,6 +9,7 @@ A value stands in the recipe or is the constructor's default; there is nothing e
 """
 
 import inspect
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -143,11 +144,16 @@ def in_force(slug: str, tables: Tables, settings: Mapping[str, Any] | None = Non
             raise ValueError(f"want a setting as table.key, such as fit.steps, got {where!r}")
         _want(name, known, "a recipe")
         merged[name][key] = value
+    given = tables.get("data", {}).get("manifest")
+    if "data.license" not in (settings or {}) and merged["data"].get("manifest") != given:
+        merged["data"].pop("license", None)  # the recipe's is that of the recipe's own data
     usual = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     # Lists, as TOML and JSON have them: a run's record has to read back as it was.
     method = {k: [*v] if isinstance(v, tuple) else v for k, v in usual.items()}
-    for key in merged["method"]:
+    hints = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for key, value in merged["method"].items():
         _want(key, method, slug, "setting")
+        _check(f"method.{key}", value, hints[key])
     method |= merged["method"]
     if missing := [name for name, value in method.items() if value is inspect.Parameter.empty]:
         raise ValueError(f"{slug} wants method.{missing[0]}")
@@ -167,9 +173,12 @@ def _module(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """A module's table with its maker's defaults."""
     from telltale.nn.backbones import maker
 
-    usual = {p.name: p.default for p in inspect.signature(maker(table["name"])).parameters.values()}
-    for key in table:
+    _check(f"{name}.name", table["name"], str)
+    parameters = inspect.signature(maker(table["name"])).parameters
+    usual = {p.name: p.default for p in parameters.values()}
+    for key, value in table.items():
         _want(key, usual, name, "setting")
+        _check(f"{name}.{key}", value, parameters[key].annotation)
     made: dict[str, Any] = {**usual, **table}
     if made["weights"] is not None:  # a run may be resumed from another folder
         made["weights"] = str(Path(made["weights"]).absolute())
@@ -180,9 +189,7 @@ def _filled(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settin
     hints = {f.name: f.type for f in fields(kind)}  # type: ignore[arg-type]
     for key, value in table.items():
         _want(key, hints, f"table {name!r}", "key")
-        if not _fits(value, hints[key]):
-            said = getattr(hints[key], "__name__", str(hints[key])).replace("collections.abc.", "")
-            raise ValueError(f"{name}.{key}: want {said}, got {value!r}")
+        _check(f"{name}.{key}", value, hints[key])
     for made in fields(kind):  # type: ignore[arg-type]
         has_default = made.default is not MISSING or made.default_factory is not MISSING
         if made.name not in table and not has_default:
@@ -190,8 +197,17 @@ def _filled(kind: type[Settings], table: Mapping[str, Any], name: str) -> Settin
     return kind(**table)
 
 
+def _check(name: str, value: object, hint: object) -> None:
+    """ValueError that names a setting whose value is not of the type of its parameter."""
+    if not _fits(value, hint):
+        said = hint.__name__ if isinstance(hint, type) else re.sub(r"\b(\w+\.)+", "", str(hint))
+        raise ValueError(f"{name}: want {said}, got {value!r}")
+
+
 def _fits(value: object, hint: object) -> bool:
-    """Whether a value out of TOML or JSON is of a field's type."""
+    """Whether a value out of TOML or JSON is of a field's type; a list stands for a tuple."""
+    if hint in (Any, inspect.Parameter.empty):
+        return True
     if isinstance(hint, UnionType):
         return any(_fits(value, part) for part in get_args(hint))
     if hint in (int, float):
@@ -199,8 +215,17 @@ def _fits(value: object, hint: object) -> bool:
         return isinstance(value, numbers) and not isinstance(value, bool)
     origin = get_origin(hint) or hint
     if isinstance(value, str) and hint is not str:  # a str is a Sequence, too
+        return hint is Path
+    if origin is tuple and isinstance(value, list):
+        origin = list
+    if not isinstance(origin, type) or not isinstance(value, origin):
         return False
-    return isinstance(origin, type) and isinstance(value, origin)
+    parts = [part for part in get_args(hint) if part is not ...]
+    if isinstance(value, list | tuple) and parts:
+        counted = get_origin(hint) is tuple and ... not in get_args(hint)
+        fits = all(any(_fits(item, part) for part in parts) for item in value)
+        return fits and (not counted or len(value) == len(parts))
+    return True
 
 
 def _want(word: str, known: Iterable[str], owner: str, what: str = "table") -> None:
