@@ -204,6 +204,27 @@ def test_frames_are_chosen_before_they_are_averaged() -> None:
     assert judged.genuine + judged.forged == 180
 
 
+def test_one_class_alone_is_told_and_why_so_little_is_shown() -> None:
+    data = made()
+    forged = data.take(data.labels == 1)
+    grid = verb.intra(forged, replace(QUICK, threshold=0.4))
+    told = "all answered items are forged: AUC, EER and AP want both classes and are left out"
+    assert f"ffpp: {told}" in grid.notes
+    assert "auc" not in grid.cells[0].measures
+    assert (grid.cells[0].threshold, "apcer" in grid.cells[0].measures) == (0.4, True)
+    assert not any("no threshold" in note for note in grid.notes)  # it is shown above them
+    assert any("the threshold that the protocol fixed" in note for note in grid.notes)
+    assert told in verb.measure(forged, QUICK).notes
+    for whole in (verb.intra(data, QUICK), verb.measure(data, QUICK)):
+        assert not any("both classes" in note for note in whole.notes)
+    genuine = replace(data, scores=np.where(data.labels == 1, math.nan, data.scores))
+    assert any(
+        "all answered items are genuine" in note for note in verb.intra(genuine, QUICK).notes
+    )
+    without = verb.intra(replace(data, columns={"kind": np.full(len(data), "print")}), QUICK)
+    assert any("no threshold of development data" in note for note in without.notes)
+
+
 def test_video_files_are_videos_and_have_no_frames_to_choose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

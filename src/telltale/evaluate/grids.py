@@ -17,7 +17,7 @@ import numpy as np
 from telltale import metrics, taxonomy
 from telltale.evaluate.intervals import Measure, Metric, with_interval
 from telltale.evaluate.iso import COLUMNS as ISO
-from telltale.evaluate.iso import iso
+from telltale.evaluate.iso import RATES, iso
 from telltale.evaluate.predictions import Predictions
 from telltale.evaluate.probe import leaks, probes
 from telltale.evaluate.protocol import Protocol, choose_threshold
@@ -71,6 +71,8 @@ def grid(name: str, tests: Mapping[str, Test], protocol: Protocol, *, mean: bool
         rows = rows.thinned(protocol.frames, protocol.choose)
         if missing := int(np.isnan(rows.scores).sum()):
             notes.append(f"{test}: {missing} of {len(rows)} items have no answer and are left out")
+        if one := rows.one_class():
+            notes.append(f"{test}: {one}")
         notes += [f"{test}: {told}" for told in leaks(probes(rows, protocol))]
         by = protocol.average_by or ("video" if "video" in rows.columns else "")
         are_films = bool(rows.films().any())  # whose scores are means of frames already
@@ -168,12 +170,13 @@ def _notes(cells: list[Cell], protocol: Protocol) -> list[str]:
         notes.append("accuracy is at a score of ½, as papers report it")
     if protocol.interval_by != "source":
         notes.append(f"intervals resample whole values of {protocol.interval_by}")
-    if "hter" not in keys and {*ISO} & keys:
+    fixed = any(cell.threshold is not None for cell in cells)
+    if not fixed and {*ISO} & keys:
         notes.append(
             'no threshold of development data (select = "eer"): APCER, BPCER, ACER and HTER are '
             "left out"
         )
-    elif "hter" in keys:
+    elif {*RATES} & keys:
         where = f"a threshold chosen on {protocol.select_split!r} by {protocol.select}"
         if protocol.threshold is not None:
             where = "the threshold that the protocol fixed"

@@ -187,6 +187,8 @@ def _notes(rows: Predictions, threshold: float | None) -> Iterator[str]:
         yield "no item was answered"
     elif answered.scores.min() < 0 or answered.scores.max() > 1:
         yield "scores are no probabilities: Brier, ECE and Cllr are left out"
+    if one := rows.one_class():
+        yield one
     if threshold is None:
         yield "no threshold was given or chosen on validation data: error rates are left out"
     elif answered is not None and len(np.unique(answered.labels)) == 2:

@@ -100,6 +100,14 @@ class Predictions:
             return self
         return replace(self, scores=_numbers(self.columns[CALIBRATED]))
 
+    def one_class(self) -> str:
+        """Why nothing ranks, if all answered items are of one class; else, or without any, ""."""
+        classes = np.unique(self.labels[~np.isnan(self.scores)])
+        if classes.size != 1:
+            return ""
+        which = "forged" if classes[0] else "genuine"
+        return f"all answered items are {which}: AUC, EER and AP want both classes and are left out"
+
     def films(self) -> NDArray[np.bool_]:
         """Which rows (N,) are whole video files, by their names."""
         return np.array([Path(str(path)).suffix.lower() in VIDEOS for path in self.paths])
