@@ -136,7 +136,7 @@ def words_of_a_batch(batch: int, pixels: int) -> dict[str, Tensor]:
         "domains": labels * (1 + torch.arange(batch) // 2 % 4),
         "partners": images[labels == 0].repeat_interleave(2, 0),
         "covers": torch.rand(batch, 3, pixels, pixels),
-        "noise": torch.randn(batch, 1, pixels, pixels),
+        "noise": torch.rand(batch, 1, pixels, pixels),
     }
 
 
