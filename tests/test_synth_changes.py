@@ -34,6 +34,7 @@ def test_changes_come_with_masks_and_a_manifest(kind: str, tmp_path: Path, run: 
         rows = [*csv.DictReader(file)]
     assert [row["label"] for row in rows] == ["0", "1"] * 3
     for real, fake in zip(rows[::2], rows[1::2], strict=True):
+        assert (real["partner"], fake["partner"]) == ("", real["path"])
         before, after, mask = (
             np.asarray(Image.open(tmp_path / "out" / name))
             for name in (real["path"], fake["path"], fake["mask"])

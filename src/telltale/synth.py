@@ -28,7 +28,7 @@ DISTORT = "distort"  # pictures that lose quality, not forgeries
 KINDS = (*FORGERIES, *ATTACKS, *CHANGES, DISTORT)
 STYLISE, PAIRS = "stylise", "pairs.jsonl"  # not a forgery: pairs to test models on
 MANIFEST = "manifest.csv"
-COLUMNS = ("path", "label", "source", "kind", "mask")  # as ``telltale evaluate`` reads them
+COLUMNS = ("path", "label", "source", "kind", "mask", "partner")  # as a manifest has them
 
 
 class Made(NamedTuple):
@@ -240,9 +240,9 @@ def _written(
     return made
 
 
-def _rows(made: Made, source: str, kind: str) -> list[tuple[str, int, str, str, str]]:
-    fake = (made.fake.name, 1, source, kind, made.mask.name)
-    return [(made.real.name, 0, source, "", ""), fake]
+def _rows(made: Made, source: str, kind: str) -> list[tuple[str, int, str, str, str, str]]:
+    fake = (made.fake.name, 1, source, kind, made.mask.name, made.real.name)
+    return [(made.real.name, 0, source, "", "", ""), fake]
 
 
 def _presented(
@@ -292,7 +292,7 @@ def _save(path: Path, pixels: NDArray[np.uint8], says: str) -> None:
     part.replace(path)
 
 
-def _write_manifest(path: Path, rows: list[tuple[str, int, str, str, str]]) -> None:
+def _write_manifest(path: Path, rows: list[tuple[str, int, str, str, str, str]]) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])

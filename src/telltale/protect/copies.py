@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from telltale.media import MediaError, find_media, kind_of
 from telltale.media.files import sha256
 from telltale.metrics.visibility import ssim
+from telltale.runs import replace_text
 
 Pixels = NDArray[np.uint8]
 PLAN, RECORDS, GENERATOR = "protect.json", "protect.jsonl", "generator.safetensors"
@@ -243,13 +244,6 @@ def write_report(out: Path, effect: Mapping[str, Any] | None) -> Path:
 def _effect(name: str, row: Mapping[str, tuple[float, float, float]]) -> str:
     cells = [f"{value:.3f} | {low:.3f} to {high:.3f}" for value, low, high in row.values()]
     return f"| {name} | {' | '.join(cells)} |"
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
 
 
 def _line(record: Copy) -> str:

@@ -59,7 +59,7 @@ def earlier(out: Path, made_with: Mapping[str, str], kept: str) -> dict[str, dic
         raise ValueError(f"{out}: is no folder to write to ({error.strerror})") from None
     records = [*_whole(lines)]
     if not records:
-        path.write_text(json.dumps({"made_with": made_with}) + "\n", "utf-8")
+        replace_text(path, json.dumps({"made_with": made_with}) + "\n")
         return {}
     if (before := records[0].get("made_with")) != made_with:
         other = [k for k in made_with if not before or before.get(k) != made_with[k]]
@@ -78,9 +78,3 @@ def _whole(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             return
-
-
-def keep(path: Path, record: Mapping[str, Any]) -> None:
-    """Append a record."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")

@@ -18,9 +18,10 @@ from telltale.data.pictures import mask_of
 from telltale.degrade import Moved, Pixels
 from telltale.detector.located import localises, map_of
 from telltale.media import kind_of, read_picture
+from telltale.runs import log
 from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Figure
-from telltale.stress.kept import earlier, keep, names
+from telltale.stress.kept import earlier, names
 from telltale.stress.run import Plan, Track, made_with, scored
 from telltale.stress.tables import grid, plain
 
@@ -99,7 +100,7 @@ def stress_maps(
     for record in track(scored(scorer, left, called, workers), len(left)):
         found[record["path"]] = record
         if out is not None:
-            keep(out / KEPT, record)
+            log(out / KEPT, record)
     return _judged(rows, called, found, detectors, chosen, plan, manifest.name, made)
 
 

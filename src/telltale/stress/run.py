@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telltale.data.manifest import Manifest, Row, read_manifest
+from telltale.runs import log
 from telltale.stress.degradations import LEVELS, Kind, kinds
 from telltale.stress.figures import Items, Point, Stress, averaged, figure
-from telltale.stress.kept import earlier, identity, keep, names
+from telltale.stress.kept import earlier, identity, names
 from telltale.stress.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def stress(
     for record in track(scored(scorer, left, called, workers), len(left)):
         found[record["path"]] = record
         if out is not None:
-            keep(out / KEPT, record)
+            log(out / KEPT, record)
     return _judged(manifest, called, found, detectors, chosen, plan, made)
 
 
